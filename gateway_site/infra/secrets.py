@@ -1,0 +1,30 @@
+"""Encryption of what must be readable again: provider credentials. Several keys, so that they can be rotated."""
+
+from functools import lru_cache
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+
+class SecretUnreadable(Exception):
+    """None of the keys in TOLLGATE_SECRETS_KEY opens this secret."""
+
+
+def encrypt(plain: str) -> str:
+    """Encrypt with the first key."""
+    return _cipher(tuple(settings.TOLLGATE_SECRETS_KEYS)).encrypt(plain.encode()).decode()
+
+
+def decrypt(encrypted: str) -> str:
+    """Decrypt with whichever key fits; raises SecretUnreadable."""
+    try:
+        return _cipher(tuple(settings.TOLLGATE_SECRETS_KEYS)).decrypt(encrypted.encode()).decode()
+    except InvalidToken:
+        raise SecretUnreadable(
+            "A stored credential was encrypted with a key that TOLLGATE_SECRETS_KEY lacks."
+        ) from None
+
+
+@lru_cache(maxsize=4)
+def _cipher(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])

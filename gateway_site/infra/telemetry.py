@@ -1,0 +1,78 @@
+"""Metric handles. Prometheus client in its multi-process mode when PROMETHEUS_MULTIPROC_DIR is set.
+
+Label handles are cached here: `labels()` takes a lock and builds a tuple, which the hot path should not pay for.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.registry import REGISTRY
+
+from gateway_site.env import envstr
+
+SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+OVERHEAD_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.25, 1)
+
+http_requests = Counter("http_requests_total", "Requests answered.", ["path", "status"])
+http_duration = Histogram(
+    "http_request_duration_seconds", "Time to the last byte.", ["path"], buckets=SECONDS
+)
+llm_requests = Counter("llm_requests_total", "Requests for a model.", ["alias", "deployment", "outcome"])
+llm_duration = Histogram(
+    "llm_request_duration_seconds",
+    "Time to the last byte of requests for a model.",
+    ["deployment"],
+    buckets=SECONDS,
+)
+llm_first_token = Histogram(
+    "llm_time_to_first_token_seconds",
+    "Time to the first content of a stream.",
+    ["deployment"],
+    buckets=SECONDS,
+)
+llm_tokens = Counter("llm_tokens_used_total", "Tokens.", ["deployment", "kind"])
+llm_attempts = Counter("llm_attempts_total", "Calls of upstreams.", ["deployment", "result"])
+gateway_overhead = Histogram(
+    "gateway_overhead_seconds", "Time not spent waiting for an upstream.", [], buckets=OVERHEAD_SECONDS
+)
+rate_limit_exceeded = Counter("rate_limit_exceeded_total", "Requests refused by a limit.", ["code"])
+auth_failures = Counter("auth_failures_total", "Requests refused for their key.", ["code"])
+active_requests = Gauge("active_requests", "Requests in flight.", multiprocess_mode="livesum")
+active_streams = Gauge("active_streams", "Streams in flight.", multiprocess_mode="livesum")
+config_revision = Gauge("config_revision", "The revision that is served.", multiprocess_mode="livemin")
+usage_spooled = Counter("usage_spooled_total", "Usage events kept on disk because Valkey was away.")
+ledger_records = Counter("ledger_records_total", "Usage events written to the ledger.")
+ledger_lag = Gauge(
+    "ledger_lag_seconds", "Age of the oldest event at the last drain.", multiprocess_mode="mostrecent"
+)
+queue_depth = Gauge(
+    "usage_stream_length", "Usage events not yet in the ledger.", multiprocess_mode="mostrecent"
+)
+
+
+class Handles[M: (Counter, Histogram, Gauge)]:
+    """A metric's label handles, each made once."""
+
+    __slots__ = ("_handles", "_metric")
+
+    LIMIT = 10_000  # labels come from configuration, but a cache without a bound is a leak
+
+    def __init__(self, metric: M) -> None:
+        self._metric = metric
+        self._handles: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *labels: str) -> M:
+        """Return the handle for these label values."""
+        handle = self._handles.get(labels)
+        if handle is None:
+            handle = self._metric.labels(*labels)
+            if len(self._handles) < self.LIMIT:
+                self._handles[labels] = handle
+        return handle
+
+
+def exposition() -> bytes:
+    """Return all metrics in Prometheus' text format, of all processes."""
+    if envstr("PROMETHEUS_MULTIPROC_DIR") is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return generate_latest(registry)

@@ -1,0 +1,344 @@
+"""Valkey, twice: lean connections for the workers, and redis-py for commands and Celery tasks.
+
+`HotValkey` keeps one connection per worker. Commands of one turn of the event loop leave in one packet and their replies
+come in one, so a busy worker pays one system call for many requests. Nothing waits for ever: every command has the
+connection's deadline, and a connection that stays silent is given up with all that waits on it.
+
+redis-py is loaded only where `connect` is called: its command tables take 22 MB, which no worker should carry.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from ssl import SSLContext, create_default_context
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+import structlog
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+log = structlog.get_logger("tollgate.valkey")
+
+type Reply = bytes | int | list[Reply] | Exception | None
+
+
+class StoreUnavailable(Exception):
+    """Valkey cannot be reached, or did not answer in time."""
+
+
+class ScriptFailed(Exception):
+    """Valkey refused a command; a defect of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where Valkey listens, from redis://[user:password@]host:port/db, rediss://… or unix://[…]/path?db=0."""
+
+    host: str = ""
+    port: int = 6379
+    path: str = ""
+    database: int = 0
+    username: str = ""
+    password: str = ""
+    is_tls: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Read a URL; raises ValueError for schemes that are none of Valkey's."""
+        parts = urlsplit(url)
+        options = parse_qs(parts.query)
+        login = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+        if parts.scheme == "unix":
+            return cls(path=unquote(parts.path), database=int(options.get("db", ["0"])[0]), **login)
+        if parts.scheme not in {"redis", "rediss", "valkey", "valkeys"}:
+            raise ValueError(
+                f"VALKEY_URL must start with redis://, rediss:// or unix://, not {parts.scheme}://"
+            )
+        return cls(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 6379,
+            database=int(parts.path.strip("/") or 0),
+            is_tls=parts.scheme in {"rediss", "valkeys"},
+            **login,
+        )
+
+    def greetings(self) -> Iterator[tuple[bytes | str | int, ...]]:
+        """Yield the commands that a new connection begins with."""
+        if self.password:
+            yield ("AUTH", self.username or "default", self.password)
+        if self.database:
+            yield ("SELECT", self.database)
+
+    def ssl(self) -> SSLContext | None:
+        """Return the context for a TLS connection, None for a plain one."""
+        return create_default_context() if self.is_tls else None
+
+
+class Script:
+    """A Lua script, called by its digest, so that workers of two versions can share one Valkey."""
+
+    __slots__ = ("digest", "name", "source")
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self.source = path.read_bytes()
+        self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+
+class HotValkey:
+    """One pipelined connection that reconnects by itself; `call` and `run` never wait longer than `deadline` seconds."""
+
+    def __init__(self, url: str, *, scripts: Iterable[Script] = (), deadline: float = 1.0) -> None:
+        self._address = Address.parse(url)
+        self._scripts = tuple(scripts)
+        self._deadline = deadline
+        self._protocol: _Protocol | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether commands can be sent now."""
+        return self._protocol is not None
+
+    async def open(self) -> None:
+        """Connect once, waiting for it at most `deadline`, and keep connecting in the background from then on."""
+        with suppress(StoreUnavailable):
+            await self._connect()
+        self._keeper = asyncio.create_task(self._keep_connected(), name="valkey-keeper")
+
+    async def aclose(self) -> None:
+        """Stop reconnecting and close."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._protocol is not None:
+            self._protocol.close()
+
+    def call(self, *command: bytes | str | int) -> asyncio.Future[Reply]:
+        """Send one command; the future brings the reply, or StoreUnavailable, or ScriptFailed."""
+        if self._protocol is None:
+            raise StoreUnavailable("Valkey is not connected.")
+        return self._protocol.send(hiredis.pack_command(command))
+
+    async def run(
+        self, script: Script, keys: tuple[bytes | str, ...], *arguments: bytes | str | int
+    ) -> Reply:
+        """Run a script; one that Valkey has forgotten (a restart, SCRIPT FLUSH) is loaded again."""
+        try:
+            return await self.call(b"EVALSHA", script.digest, len(keys), *keys, *arguments)
+        except ScriptFailed as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        await self.call(b"SCRIPT", b"LOAD", script.source)
+        return await self.call(b"EVALSHA", script.digest, len(keys), *keys, *arguments)
+
+    async def _keep_connected(self) -> None:
+        pause = 0.1
+        while True:
+            if self._protocol is None:
+                try:
+                    await self._connect()
+                    log.info("valkey_connected")
+                    pause = 0.1
+                except StoreUnavailable:
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 2.0)
+                    continue
+            await self._lost.wait()
+
+    async def _connect(self) -> None:
+        self._lost.clear()
+        try:
+            async with asyncio.timeout(self._deadline):
+                protocol = await self._open_socket()
+                for command in self._greetings():
+                    await protocol.send(hiredis.pack_command(command))
+        except (OSError, TimeoutError, ScriptFailed, StoreUnavailable) as error:
+            raise StoreUnavailable(f"Valkey cannot be reached: {error or type(error).__name__}.") from error
+        self._protocol = protocol
+
+    async def _open_socket(self) -> "_Protocol":
+        loop, address = asyncio.get_running_loop(), self._address
+
+        def factory() -> _Protocol:
+            return _Protocol(self._deadline, self._connection_lost)
+
+        if address.path:
+            return (await loop.create_unix_connection(factory, address.path))[1]
+        return (await loop.create_connection(factory, address.host, address.port, ssl=address.ssl()))[1]
+
+    def _greetings(self) -> Iterator[tuple[bytes | str | int, ...]]:
+        yield from self._address.greetings()
+        for script in self._scripts:
+            yield ("SCRIPT", "LOAD", script.source)
+
+    def _connection_lost(self, protocol: "_Protocol", reason: str) -> None:
+        if self._protocol is protocol:
+            self._protocol = None
+            log.warning("valkey_lost", reason=reason)
+        self._lost.set()
+
+
+class _Protocol(asyncio.Protocol):
+    """Writes commands a turn at a time and hands out replies in order."""
+
+    def __init__(self, deadline: float, on_lost: Callable[["_Protocol", str], None]) -> None:
+        self._deadline = deadline
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._outgoing: list[bytes] = []
+        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._answered = 0
+        self._answered_before = 0
+        self._reason = "closed by Valkey"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def send(self, packed: bytes) -> asyncio.Future[Reply]:
+        """Queue a command for the end of this turn of the loop."""
+        if self._transport is None:
+            raise StoreUnavailable("Valkey closed the connection.")
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(packed)
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiting.append(future)
+        if self._watch is None:
+            self._start_watch()
+        return future
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        reply = self._reader.gets()
+        while reply is not False:
+            self._answered += 1
+            future = self._waiting.popleft()
+            if not future.done():
+                if isinstance(reply, hiredis.ReplyError):
+                    future.set_exception(ScriptFailed(str(reply)))
+                else:
+                    future.set_result(reply)
+            reply = self._reader.gets()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._watch is not None:
+            self._watch.cancel()
+        reason = str(error) if error else self._reason
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(StoreUnavailable(f"Valkey was lost: {reason}."))
+                future.exception()  # a future whose caller has gone must not complain about it
+        self._waiting.clear()
+        self._on_lost(self, reason)
+
+    def close(self) -> None:
+        """Close at once."""
+        self._reason = "closed"
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def _start_watch(self) -> None:
+        self._answered_before = self._answered
+        self._watch = self._loop.call_later(self._deadline, self._check_progress)
+
+    def _check_progress(self) -> None:
+        """One timer for all commands: no reply in a whole deadline while some wait means that nobody is there."""
+        self._watch = None
+        if not self._waiting:
+            return
+        if self._answered == self._answered_before:
+            self._reason = f"no answer in {self._deadline} s"
+            self.close()
+        else:
+            self._start_watch()
+
+
+PING_SECONDS = 10.0
+
+
+async def subscribe(url: str, *channels: str) -> AsyncGenerator[tuple[str, str] | None]:
+    """Yield None once subscribed, then (channel, message) for ever; raises StoreUnavailable when the connection is lost.
+
+    A connection that has been quiet is pinged, so that one that died without a word is noticed.
+    """
+    address = Address.parse(url)
+    try:
+        async with asyncio.timeout(2.0):
+            if address.path:
+                reader, writer = await asyncio.open_unix_connection(address.path)
+            else:
+                reader, writer = await asyncio.open_connection(address.host, address.port, ssl=address.ssl())
+    except (OSError, TimeoutError) as error:
+        raise StoreUnavailable(f"Valkey cannot be reached: {error or type(error).__name__}.") from error
+    try:
+        for command in (*address.greetings(), ("SUBSCRIBE", *channels)):
+            writer.write(hiredis.pack_command(command))
+        async for reply in _replies(reader, writer):
+            if isinstance(reply, hiredis.ReplyError):
+                raise StoreUnavailable(f"Valkey refused a subscription: {reply}")
+            if isinstance(reply, list) and reply[0] == b"message":
+                yield reply[1].decode(), reply[2].decode()
+            elif isinstance(reply, list) and reply[0] == b"subscribe" and reply[2] == len(channels):
+                yield None
+    finally:
+        writer.transport.abort()
+
+
+async def _replies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncGenerator[Reply]:
+    parser = hiredis.Reader()
+    is_pinged = False
+    while True:
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                data = await reader.read(65536)
+        except TimeoutError:
+            if is_pinged:
+                raise StoreUnavailable("Valkey does not answer a ping.") from None
+            writer.write(hiredis.pack_command(("PING",)))
+            is_pinged = True
+            continue
+        except OSError as error:
+            raise StoreUnavailable(f"Valkey was lost: {error}.") from error
+        if not data:
+            raise StoreUnavailable("Valkey closed the connection.")
+        is_pinged = False
+        parser.feed(data)
+        while (reply := parser.gets()) is not False:
+            yield reply
+
+
+@contextmanager
+def connect(url: str) -> "Iterator[Redis]":
+    """Open redis-py's blocking client, for commands and Celery tasks; its errors come as StoreUnavailable."""
+    import redis
+
+    client = redis.Redis.from_url(_redis_url(url), socket_timeout=10, socket_connect_timeout=2, protocol=2)
+    try:
+        yield client
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable(f"Valkey cannot be reached: {error}") from error
+    finally:
+        client.close()
+
+
+def _redis_url(url: str) -> str:
+    return url.replace("valkeys://", "rediss://", 1).replace("valkey://", "redis://", 1)

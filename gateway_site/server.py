@@ -1,0 +1,65 @@
+"""One web process: uvicorn in the foreground, on a socket that it is given or binds itself."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from gateway_site.env import envint, envlist
+
+APPLICATION = "gateway_site.asgi:application"
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn's server, which says when it serves, and for which a stop that was asked for is a success."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        report_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # As uvicorn's, but without raising the signal again in the end: a graceful stop exits 0.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.handle_exit)
+        yield
+
+
+def report_ready() -> None:
+    """Write to the file descriptor that the supervisor opened for it, if there is one."""
+    fd = os.environ.pop("READY_FD", None)
+    if fd is not None:
+        os.write(int(fd), b"1")
+        os.close(int(fd))
+
+
+def serve(*, fd: int | None = None, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Serve until SIGTERM or SIGINT, then finish open streams up to SHUTDOWN_TIMEOUT seconds."""
+    server = WebServer(config(host=host, port=port))
+    # Not uvicorn's own `fd`: it takes the socket for a unix one, and accepted connections lack TCP_NODELAY.
+    server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    if not server.started:
+        raise SystemExit(1)
+
+
+def config(*, host: str, port: int) -> uvicorn.Config:
+    proxies = envlist("TRUSTED_PROXIES")  # whose X-Forwarded-For and X-Forwarded-Proto are believed
+    return uvicorn.Config(
+        APPLICATION,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        timeout_keep_alive=75,  # longer than the usual load balancer's 60 s, so that it closes first
+        timeout_graceful_shutdown=envint("SHUTDOWN_TIMEOUT", 30, minimum=0),
+        backlog=2048,
+    )

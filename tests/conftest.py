@@ -1,0 +1,20 @@
+"""Fixtures that every test may use. Real stores, started with the first test that asks for them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway_site.embedded import embedded_stores
+from tests.environment import STATE_DIR
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[tuple[str, str]]:
+    """A real PostgreSQL and a real Valkey: their URLs, which the settings have already."""
+    with embedded_stores(STATE_DIR / "stores", durable=False) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(stores: tuple[str, str]) -> None:
+    """Start the stores before pytest-django makes its database."""
