@@ -1,0 +1,203 @@
+"""How a provider signs its answers, whichever endpoint they come from: header names and error shapes.
+
+https://platform.openai.com/docs/guides/error-codes and https://docs.claude.com/en/api/errors
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from providers.simulator.frames import Frame, Kind
+
+JSON = b"content-type: application/json"
+EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8"
+
+
+class ApiError(Exception):
+    """An error as the client will see it; without a message, the provider's usual one."""
+
+    def __init__(
+        self, status: int, message: str | None = None, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usual:
+    """What a provider usually says at a status or under an error code."""
+
+    type: str
+    message: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One provider's way of signing answers and of failing."""
+
+    request_id: bytes
+    limits: tuple[bytes, ...]  # header lines
+    limits_spent: tuple[bytes, ...]
+    no_credentials: str
+    by_status: Mapping[int, Usual]
+    by_code: Mapping[str, Usual]
+    shape: Callable[[ApiError, Usual, str | None], dict[str, object]]
+    event: bytes | None  # the name of an error event; None = nameless
+    keep_alive: Frame
+    malformed: Frame
+
+    def usual(self, error: ApiError) -> Usual:
+        family = self.by_status[400 if error.status < 500 else 500]
+        return self.by_code.get(error.code or "") or self.by_status.get(error.status) or family
+
+    def body(self, error: ApiError, request_id: str | None = None) -> bytes:
+        return orjson.dumps(self.shape(error, self.usual(error), request_id))
+
+    def error_frame(self, error: ApiError) -> Frame:
+        body = self.body(error)
+        if self.event is None:
+            return Frame.data(Kind.CLOSING, body)
+        return Frame.event(Kind.CLOSING, self.event, body)
+
+    def headers(self, request_id: str, *, content_type: bytes = JSON, spent: bool = False) -> list[bytes]:
+        limits = self.limits_spent if spent else self.limits
+        return [content_type, self.request_id + b": " + request_id.encode(), *limits]
+
+
+def _openai_shape(error: ApiError, usual: Usual, request_id: str | None) -> dict[str, object]:
+    return {
+        "error": {
+            "message": error.message or usual.message,
+            "type": usual.type,
+            "param": error.param,
+            "code": error.code or usual.code,
+        }
+    }
+
+
+def _anthropic_shape(error: ApiError, usual: Usual, request_id: str | None) -> dict[str, object]:
+    body: dict[str, object] = {
+        "type": "error",
+        "error": {"type": usual.type, "message": error.message or usual.message},
+    }
+    if request_id is not None:
+        body["request_id"] = request_id
+    return body
+
+
+def _openai_limits(remaining: int) -> tuple[bytes, ...]:
+    return (
+        b"openai-processing-ms: 1",
+        b"openai-version: 2020-10-01",
+        b"x-ratelimit-limit-requests: 10000",
+        b"x-ratelimit-limit-tokens: 2000000",
+        b"x-ratelimit-remaining-requests: %d" % remaining,
+        b"x-ratelimit-remaining-tokens: %d" % (remaining * 200),
+        b"x-ratelimit-reset-requests: 6ms",
+        b"x-ratelimit-reset-tokens: 6m0s",
+    )
+
+
+def _anthropic_limits(remaining: int) -> tuple[bytes, ...]:
+    return (
+        b"anthropic-organization-id: org_sim",
+        b"anthropic-ratelimit-requests-limit: 10000",
+        b"anthropic-ratelimit-requests-remaining: %d" % remaining,
+        b"anthropic-ratelimit-requests-reset: 2030-01-01T00:00:00Z",
+        b"anthropic-ratelimit-tokens-limit: 2000000",
+        b"anthropic-ratelimit-tokens-remaining: %d" % (remaining * 200),
+        b"anthropic-ratelimit-tokens-reset: 2030-01-01T00:00:00Z",
+    )
+
+
+OPENAI = Envelope(
+    request_id=b"x-request-id",
+    limits=_openai_limits(9999),
+    limits_spent=_openai_limits(0),
+    no_credentials="You didn't provide an API key. Provide it in an Authorization header with Bearer auth.",
+    by_status={
+        400: Usual(type="invalid_request_error", message="The request is invalid."),
+        401: Usual(
+            type="invalid_request_error",
+            code="invalid_api_key",
+            message="Incorrect API key provided.",
+        ),
+        402: Usual(type="billing_error", code="billing_error", message="Your account has no credit left."),
+        403: Usual(
+            type="request_forbidden",
+            code="unsupported_country_region_territory",
+            message="Country, region, or territory not supported",
+        ),
+        404: Usual(
+            type="invalid_request_error",
+            code="model_not_found",
+            message="The model does not exist or you do not have access to it.",
+        ),
+        408: Usual(type="timeout_error", message="Request timed out."),
+        409: Usual(type="conflict_error", message="The resource was changed by another request."),
+        413: Usual(type="invalid_request_error", message="The request is too large."),
+        429: Usual(type="requests", code="rate_limit_exceeded", message="Rate limit reached for requests."),
+        500: Usual(type="server_error", message="The server had an error while processing your request."),
+        503: Usual(type="server_error", code="overloaded", message="The engine is currently overloaded."),
+        529: Usual(type="server_error", code="overloaded", message="The engine is currently overloaded."),
+    },
+    by_code={
+        "context_length_exceeded": Usual(
+            type="invalid_request_error",
+            message="This model's maximum context length is 200000 tokens. However, your messages resulted "
+            "in 200001 tokens. Please reduce the length of the messages.",
+        ),
+        "insufficient_quota": Usual(
+            type="insufficient_quota",
+            message="You exceeded your current quota, please check your plan and billing details.",
+        ),
+        "content_filter": Usual(
+            type="invalid_request_error",
+            message="The response was filtered due to the prompt triggering the content management policy.",
+        ),
+    },
+    shape=_openai_shape,
+    event=None,
+    keep_alive=Frame(Kind.OPENING, b": keep-alive\n\n"),
+    malformed=Frame.data(Kind.OPENING, b'{"id":"chatcmpl-sim-broken","choices":[{"index":0,"delta":{"con'),
+)
+
+ANTHROPIC = Envelope(
+    request_id=b"request-id",
+    limits=_anthropic_limits(9999),
+    limits_spent=_anthropic_limits(0),
+    no_credentials="x-api-key header is required",
+    by_status={
+        400: Usual(type="invalid_request_error", message="The request is invalid."),
+        401: Usual(type="authentication_error", message="invalid x-api-key"),
+        402: Usual(type="billing_error", message="Your organization has no credit left."),
+        403: Usual(type="permission_error", message="Your API key may not use the specified resource."),
+        404: Usual(type="not_found_error", message="The requested resource could not be found."),
+        409: Usual(type="conflict_error", message="The resource was changed by another request."),
+        413: Usual(type="request_too_large", message="Request exceeds the maximum size"),
+        429: Usual(type="rate_limit_error", message="This request would exceed your rate limit."),
+        500: Usual(type="api_error", message="Internal server error"),
+        504: Usual(type="timeout_error", message="The request timed out."),
+        529: Usual(type="overloaded_error", message="Overloaded"),
+    },
+    by_code={
+        "context_length_exceeded": Usual(
+            type="invalid_request_error", message="prompt is too long: 200001 tokens > 200000 maximum"
+        ),
+        "insufficient_quota": Usual(
+            type="invalid_request_error",
+            message="Your credit balance is too low to access the Anthropic API.",
+        ),
+        "content_filter": Usual(
+            type="invalid_request_error", message="Output blocked by content filtering policy"
+        ),
+    },
+    shape=_anthropic_shape,
+    event=b"error",
+    keep_alive=Frame.event(Kind.OPENING, b"ping", b'{"type":"ping"}'),
+    malformed=Frame.event(
+        Kind.OPENING, b"content_block_delta", b'{"type":"content_block_delta","index":0,"delta":{"ty'
+    ),
+)
