@@ -1,0 +1,84 @@
+"""The ASGI application: the plane split, and the lifespan that opens and closes the runtime."""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
+
+import django
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+django.setup(set_prefix=False)
+
+from gateway_site.data_plane import DataPlaneHandler, warm_up  # noqa: E402
+from gateway_site.infra.logging import AccessLog  # noqa: E402
+from routing.runtime import Runtime  # noqa: E402
+
+type Scope = dict[str, Any]
+type Receive = Callable[[], Awaitable[Any]]
+type Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+DATA_PLANE_PREFIXES = ("/v1/", "/v1beta/")
+DATA_PLANE_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics"})
+
+
+class Application:
+    """Sends each connection to its plane; one runtime per worker, opened on the worker's own event loop."""
+
+    def __init__(self) -> None:
+        self._control_plane = get_asgi_application()
+        self._data_plane: DataPlaneHandler | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if is_data_plane(scope["path"], scope["method"]):
+                await (self._data_plane or await self._open())(scope, receive, send)
+            else:
+                await self._control_plane(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 4404})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            handler = await self._open()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await handler.runtime.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _open(self) -> DataPlaneHandler:
+        """Open the runtime: with the lifespan, or with the first request where a server has none (`runserver`)."""
+        runtime = Runtime(
+            valkey_url=settings.VALKEY_URL,
+            state_dir=settings.STATE_DIR,
+            peppers=settings.TOLLGATE_KEY_PEPPERS,
+            cache_size=settings.PRINCIPAL_CACHE_SIZE,
+            cache_seconds=settings.PRINCIPAL_CACHE_SECONDS,
+        )
+        warm_up()  # what requests need is loaded now and not by the first of them
+        await runtime.open()
+        self._data_plane = DataPlaneHandler(
+            runtime,
+            access_log=AccessLog(settings.LOG_FORMAT),
+            max_body_bytes=settings.MAX_BODY_BYTES,
+            body_timeout=settings.BODY_TIMEOUT,
+        )
+        return self._data_plane
+
+
+def is_data_plane(path: str, method: str) -> bool:
+    """Whether a request is for the data plane; HEAD / is what Claude Code asks first."""
+    return (
+        path.startswith(DATA_PLANE_PREFIXES) or path in DATA_PLANE_PATHS or (path == "/" and method == "HEAD")
+    )
+
+
+application = Application()

@@ -1,0 +1,33 @@
+"""Celery: one worker pool and one beat for the whole deployment."""
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
+
+app = Celery("tollgate")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["tenants", "routing", "gateway_site"])
+
+app.conf.beat_schedule = {
+    "drain usage into the ledger": {
+        "task": "tenants.drain_usage",
+        "schedule": 1.0,
+        "options": {"expires": 5},
+    },
+    "publish unpublished changes": {
+        "task": "routing.publish_changes",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
+    "make the ledger's next partitions": {"task": "tenants.make_partitions", "schedule": 3600.0},
+    "heartbeat": {"task": "gateway_site.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
+}
+
+
+@setup_logging.connect
+def keep_our_logging(**_: Any) -> None:
+    """Django's settings have set logging up; Celery must not do it again."""

@@ -1,0 +1,14 @@
+"""Anthropic: https://docs.anthropic.com/en/api/messages"""
+
+from providers.adapters.base import Adapter, x_api_key
+
+ANTHROPIC = Adapter(
+    name="anthropic",
+    label="Anthropic",
+    base_url="https://api.anthropic.com",
+    dialects=("anthropic_messages",),
+    authorize=x_api_key,
+    headers=(("anthropic-version", "2023-06-01"),),
+    credential_variable="ANTHROPIC_API_KEY",
+    starter_model="claude-sonnet-5",
+)

@@ -1,0 +1,55 @@
+"""What a provider is: data over a shared dialect. A provider that needs an `if` elsewhere wants a field here. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+type Headers = tuple[tuple[str, str], ...]
+
+
+def bearer(credential: str) -> Headers:
+    """Authorization: Bearer, nothing when there is no credential."""
+    return (("Authorization", f"Bearer {credential}"),) if credential else ()
+
+
+def x_api_key(credential: str) -> Headers:
+    """Anthropic's own header."""
+    return (("x-api-key", credential),) if credential else ()
+
+
+def api_key(credential: str) -> Headers:
+    """Azure's own header."""
+    return (("api-key", credential),) if credential else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """Where an upstream departs from its dialect."""
+
+    accepts_stream_options: bool = True  # False: a stream's usage cannot be asked for
+    drop_fields: tuple[str, ...] = ()  # top-level fields that it refuses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A vendor, or a family of compatible servers."""
+
+    name: str
+    label: str
+    dialects: tuple[str, ...]  # best first
+    base_url: str = ""
+    authorize: Callable[[str], Headers] = bearer
+    headers: Headers = ()  # sent unless the client sends its own
+    paths: Mapping[str, str] = field(
+        default_factory=dict
+    )  # operation → path, where it differs from the dialect's
+    quirks: Quirks = Quirks()
+    credential_variable: str = ""  # an environment variable that holds its key by custom
+    starter_model: str = ""  # what the first run maps when that variable is set
+
+    def url(self, base_url: str, operation: str, path: str) -> str:
+        """Join a base URL and an operation's path; a version that stands at the end of both is kept once."""
+        path = self.paths.get(operation, path)
+        version, _, rest = path.lstrip("/").partition("/")
+        if rest and base_url.endswith(f"/{version}"):
+            path = f"/{rest}"
+        return base_url + path

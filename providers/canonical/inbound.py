@@ -1,0 +1,40 @@
+"""What a dialect says of a request: the operation asked for, and the facts read in one shallow parse. Pure."""
+
+from dataclasses import dataclass
+
+from providers.wire.splice import Members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Something a client may ask a dialect for."""
+
+    name: str  # chat, embeddings, ...
+    dialect: str
+    kind: str  # the kind of deployment that can do it
+    path: str  # under the upstream's base URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What routing, limits and metering need to know of a request; its other content stays bytes."""
+
+    model: str
+    size: int  # bytes of the body
+    is_stream: bool = False
+    wants_usage: bool = True  # False: a usage chunk that the gateway asked for is not passed on
+    max_output_tokens: int | None = None
+    end_user: str = ""
+    session: str = ""
+    needs: frozenset[str] = frozenset()  # tools, images, thinking, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """A request as it came in."""
+
+    operation: Operation
+    members: Members
+    facts: Facts
+    headers: tuple[tuple[bytes, bytes], ...]  # those that may be passed on to the upstream
+    query: bytes = b""

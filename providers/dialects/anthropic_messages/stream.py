@@ -1,0 +1,156 @@
+"""Watching a stream that is passed through, and reading usage.
+
+Anthropic's counts are disjoint already; those of `message_delta` are cumulative and replace those of `message_start`.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+
+from providers.canonical.inbound import Facts
+from providers.canonical.usage import NOTHING_REPORTED, Usage, count
+from providers.wire.sse import frame_event, frames
+
+
+class _Answer(msgspec.Struct):
+    """The one member of a whole answer that is read; the rest is skipped without being built."""
+
+    usage: Any = None
+
+
+_decode_usage = msgspec.json.Decoder(_Answer).decode
+
+
+class MessagesWatch:
+    """Most chunks are only searched for three words; JSON is parsed for the first content, usage, errors and the end."""
+
+    __slots__ = (
+        "_has_stop_reason",
+        "_held",
+        "error",
+        "has_content",
+        "is_finished",
+        "is_usage_final",
+        "usage",
+    )
+
+    def __init__(self, facts: Facts) -> None:
+        self.usage = NOTHING_REPORTED
+        self.is_usage_final = False
+        self.has_content = False
+        self.is_finished = False
+        self.error: str | None = None
+        self._held = b""
+        self._has_stop_reason = False
+
+    def observe(self, data: bytes) -> bytes:
+        """Look at whole frames; return those that are to be passed on now."""
+        if (
+            self.has_content
+            and b'"usage"' not in data
+            and b"message_stop" not in data
+            and b'"error"' not in data
+            and not self._held
+        ):
+            return data
+        return b"".join([frame for frame in frames(data) if self._passes(frame)])
+
+    def end(self) -> None:
+        """Take an end without message_stop for a whole answer only if a stop reason had come."""
+        if self._has_stop_reason and self.error is None:
+            self.is_finished = True
+            self._held = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+        elif self.error is None:
+            self.error = "It ended in the middle of its answer."
+
+    def last(self) -> bytes:
+        """Return the terminal frame, which was held back."""
+        return self._held
+
+    def _passes(self, frame: bytes) -> bool:
+        if self.is_finished:
+            return False  # nothing may follow the end
+        _, data = frame_event(frame)
+        if not data:
+            return True
+        try:
+            event = json.loads(data)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            self.error = "The upstream sent something that is not JSON."
+            return False
+        return self._passes_event(event, frame)
+
+    def _passes_event(self, event: dict[str, Any], frame: bytes) -> bool:
+        match event.get("type"):
+            case "error":
+                self.error = error_text(event.get("error"))
+                return False
+            case "message_stop":
+                self.is_finished = True
+                self._held = frame
+                return False
+            case "message_start":
+                message = event.get("message")
+                self._count(message.get("usage") if isinstance(message, dict) else None)
+            case "message_delta":
+                self._count(event.get("usage"))
+                delta = event.get("delta")
+                self._has_stop_reason = isinstance(delta, dict) and bool(delta.get("stop_reason"))
+                self.has_content = self.is_usage_final = True
+            case "content_block_start":
+                block = event.get("content_block")
+                self.has_content = self.has_content or _is_content(block)
+            case "content_block_delta":
+                self.has_content = True
+        return True
+
+    def _count(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            self.usage = self.usage.merge(usage_of(usage))
+
+
+def _is_content(block: Any) -> bool:
+    """Whether a block says something as it opens; text and thinking open empty."""
+    return isinstance(block, dict) and (
+        block.get("type") not in {"text", "thinking"} or bool(block.get("text"))
+    )
+
+
+def error_text(error: Any) -> str:
+    """Return what an error object says."""
+    if isinstance(error, dict):
+        return str(error.get("message") or error.get("type") or "The upstream failed.")
+    return str(error or "The upstream failed.")
+
+
+def read_usage(body: bytes) -> Usage:
+    """Read a whole answer's usage; nothing where there is none."""
+    try:
+        answer = _decode_usage(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NOTHING_REPORTED
+    return usage_of(answer.usage) if isinstance(answer.usage, dict) else NOTHING_REPORTED
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """Read the counts; a cache write without its kind is one of five minutes, Anthropic's default."""
+    written = count(usage.get("cache_creation_input_tokens"))
+    kinds = usage.get("cache_creation")
+    hour = count(kinds.get("ephemeral_1h_input_tokens")) if isinstance(kinds, dict) else None
+    minutes = count(kinds.get("ephemeral_5m_input_tokens")) if isinstance(kinds, dict) else None
+    if minutes is None and written is not None:
+        minutes = max(0, written - (hour or 0))
+    output = count(usage.get("output_tokens"))
+    details = usage.get("output_tokens_details")
+    reasoning = count(details.get("thinking_tokens")) if isinstance(details, dict) else None
+    return Usage(
+        input=count(usage.get("input_tokens")),
+        cache_read=count(usage.get("cache_read_input_tokens")),
+        cache_write_5m=minutes,
+        cache_write_1h=hour,
+        output=output,
+        reasoning=reasoning if output is None or reasoning is None else min(reasoning, output),
+    )

@@ -1,0 +1,69 @@
+"""A request's facts, and the few edits that a passed-through body gets."""
+
+import json
+from collections.abc import Mapping
+
+from providers.canonical.inbound import Facts, Operation
+from providers.dialects.fields import clean_name, read_count, read_flag, read_text, require
+from providers.dialects.openai_chat.wire import EMBEDDINGS
+from providers.wire.splice import Members
+from tenants.errors import InvalidRequest
+
+NO_NEEDS: frozenset[str] = frozenset()
+
+
+def read_facts(members: Members, operation: Operation) -> Facts:
+    """Read what the gateway needs to know; raises InvalidRequest naming the field that is wrong."""
+    model = read_text(members, "model")
+    if operation is EMBEDDINGS:
+        require(members, "input", b'"[', "a text, a list of texts or a list of tokens")
+        return Facts(model=model, size=len(members.raw), end_user=_end_user(members))
+    require(members, "messages", b"[", "a list of messages")
+    is_stream = read_flag(members, "stream")
+    max_tokens = read_count(members, "max_completion_tokens")
+    return Facts(
+        model=model,
+        size=len(members.raw),
+        is_stream=is_stream,
+        wants_usage=not is_stream or _wants_usage(members),
+        max_output_tokens=max_tokens if max_tokens is not None else read_count(members, "max_tokens"),
+        end_user=_end_user(members),
+        session=clean_name(members.read("prompt_cache_key")) if "prompt_cache_key" in members else "",
+        needs=_needs(members),
+    )
+
+
+def passthrough_edits(
+    members: Members, facts: Facts, model: str, accepts_stream_options: bool
+) -> Mapping[str, bytes | None]:
+    """Return the edits: the upstream's model name, and the usage chunk, which is always asked for."""
+    edits: dict[str, bytes | None] = {}
+    if model != facts.model:
+        edits["model"] = json.dumps(model).encode()
+    if facts.is_stream and not facts.wants_usage and accepts_stream_options:
+        edits["stream_options"] = _with_usage(members)
+    return edits
+
+
+def _with_usage(members: Members) -> bytes:
+    options = members.read("stream_options")
+    kept = options if isinstance(options, dict) else {}
+    return json.dumps({**kept, "include_usage": True}, separators=(",", ":")).encode()
+
+
+def _wants_usage(members: Members) -> bool:
+    options = members.read("stream_options") if "stream_options" in members else None
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest("'stream_options' must be an object.", param="stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _end_user(members: Members) -> str:
+    for name in ("safety_identifier", "user"):
+        if name in members:
+            return clean_name(members.read(name))
+    return ""
+
+
+def _needs(members: Members) -> frozenset[str]:
+    return frozenset({"tools"}) if "tools" in members else NO_NEEDS

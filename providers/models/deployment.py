@@ -1,0 +1,62 @@
+"""A deployment: an upstream model reachable with one credential at one endpoint."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+
+from providers.models.provider import Provider
+from providers.registry import KNOWN_DIALECTS
+
+
+class Deployment(models.Model):
+    """What a route points at."""
+
+    class Kind(models.TextChoices):
+        CHAT = "chat", "Chat"
+        EMBEDDING = "embedding", "Embedding"
+        IMAGE = "image", "Image"
+        SPEECH = "speech", "Speech"
+        TRANSCRIPTION = "transcription", "Transcription"
+        RERANK = "rerank", "Rerank"
+        MODERATION = "moderation", "Moderation"
+
+    slug = models.SlugField(max_length=63, unique=True)
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
+    model = models.CharField(max_length=200, help_text="The upstream's own name.")
+    kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CHAT)
+    dialect = models.CharField(
+        max_length=32, blank=True, help_text="Empty: the first of its provider's dialects."
+    )
+    context_window = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    max_output_tokens = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    region = models.CharField(max_length=63, blank=True)
+    tags = ArrayField(models.CharField(max_length=63), default=list, blank=True)
+    is_enabled = models.BooleanField(
+        "enabled", default=True, help_text="The manual switch: nothing automatic ever turns it on again."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["slug"]
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def clean(self) -> None:
+        """A deployment speaks one of its provider's dialects."""
+        if self.dialect and self.dialect not in KNOWN_DIALECTS:
+            known = ", ".join(KNOWN_DIALECTS)
+            raise ValidationError({"dialect": f"{self.dialect!r} is not a dialect; there are {known}."})
+        if self.dialect and self.provider_id and self.dialect not in self.provider.effective_dialects:
+            spoken = ", ".join(self.provider.effective_dialects)
+            raise ValidationError({"dialect": f"Provider {self.provider.slug!r} speaks {spoken}."})
+
+    def price_at(self, moment: datetime, side: str = "sell"):  # type: ignore[no-untyped-def]
+        """The price in force at a moment, or None."""
+        return self.prices.filter(side=side, effective_from__lte=moment).order_by("-effective_from").first()

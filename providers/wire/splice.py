@@ -1,0 +1,211 @@
+"""Byte-exact edits of a JSON object: read its members once, replace, add or remove some, keep every other byte. Pure.
+
+`read_members` finds where each top-level member stands without building what is inside it, so a body of any size costs
+one pass in C. What comes out of `splice` differs from what went in only where an edit was asked for: key order, number
+spelling, white space, escapes and unknown fields survive.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+BLANKS = b" \t\r\n"
+BLANK_BYTES = frozenset(BLANKS)
+
+
+class MalformedJson(ValueError):
+    """The body is not a JSON object; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a member stands: its name and value, as offsets into the body."""
+
+    name: str
+    name_start: int
+    start: int
+    end: int
+
+
+class Members:
+    """The members of a JSON object, by name, as the bytes of their values."""
+
+    __slots__ = ("_spans", "_values", "raw")
+
+    def __init__(
+        self, raw: bytes, values: Mapping[str, msgspec.Raw | bytes], spans: tuple[Span, ...] | None = None
+    ) -> None:
+        self.raw = raw
+        self._values = values
+        self._spans = spans
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def get(self, name: str) -> bytes | None:
+        """Return the bytes of a member's value; None when there is no such member."""
+        value = self._values.get(name)
+        return None if value is None else bytes(value)
+
+    def read(self, name: str) -> object:
+        """Return a member's value as Python's own; None when it is missing or null. For small members."""
+        value = self.get(name)
+        return None if value is None else json.loads(value)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Where each member stands; a name that occurs twice has two."""
+        if self._spans is None:
+            self._spans = _walk(self.raw, self._values) or _scan(self.raw)
+        return self._spans
+
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def read_members(raw: bytes) -> Members:
+    """Read a JSON object's members in one pass; raises MalformedJson."""
+    try:
+        return Members(raw, _decode_members(raw))
+    except msgspec.DecodeError as error:
+        if b"\\u" not in raw:
+            raise MalformedJson(_sentence(error)) from None
+    # Lone surrogates are legal JSON and refused by the fast decoder; the slow one takes them.
+    spans = _scan(raw)
+    return Members(raw, {span.name: raw[span.start : span.end] for span in spans}, spans)
+
+
+def splice(members: Members, edits: Mapping[str, bytes | None]) -> bytes:
+    """Return the body with members set to the given JSON text, or removed where it is None."""
+    if not edits:
+        return members.raw
+    raw, pieces, position = members.raw, [], 0
+    spans = members.spans
+    kept = sum(1 for span in spans if edits.get(span.name, b"") is not None)
+    for index, span in enumerate(spans):
+        if span.name not in edits:
+            continue
+        replacement = edits[span.name]
+        if replacement is None:
+            start, end = _removal(spans, index, raw)
+            pieces.append(raw[position : max(position, start)])
+            position = max(position, end)
+        else:
+            pieces += (raw[position : span.start], replacement)
+            position = span.end
+    present = {span.name for span in spans}
+    added = [(name, text) for name, text in edits.items() if text is not None and name not in present]
+    if added:
+        closing = raw.rindex(b"}")
+        text = b",".join(json.dumps(name).encode() + b":" + value for name, value in added)
+        pieces += (raw[position:closing], b"," + text if kept else text)
+        position = closing
+    pieces.append(raw[position:])
+    return b"".join(pieces)
+
+
+def _removal(spans: tuple[Span, ...], index: int, raw: bytes) -> tuple[int, int]:
+    """Return what goes with a member: up to the next one, or from the end of the one before when it is the last."""
+    if index + 1 < len(spans):
+        return spans[index].name_start, spans[index + 1].name_start
+    if index > 0:
+        return spans[index - 1].end, spans[index].end
+    return spans[index].name_start, spans[index].end
+
+
+def _walk(raw: bytes, values: Mapping[str, msgspec.Raw | bytes]) -> tuple[Span, ...] | None:
+    """Find the spans from the values' lengths; None when names are escaped or occur twice, which lengths cannot tell."""
+    spans, position = [], raw.index(b"{") + 1
+    for name, value in values.items():
+        position = _skip(raw, position, b",")
+        key = b'"' + name.encode("utf-8", "surrogatepass") + b'"'
+        if not raw.startswith(key, position):
+            return None
+        start = _skip(raw, position + len(key), b":")
+        end = start + len(value)
+        spans.append(Span(name, position, start, end))
+        position = end
+    return tuple(spans) if raw[_skip(raw, position, b"")] == 0x7D else None
+
+
+def _skip(raw: bytes, position: int, mark: bytes) -> int:
+    """Step over blanks and at most the given mark."""
+    while raw[position] in BLANK_BYTES:
+        position += 1
+    if mark and raw[position] == mark[0]:
+        position += 1
+        while raw[position] in BLANK_BYTES:
+            position += 1
+    return position
+
+
+def _scan(raw: bytes) -> tuple[Span, ...]:
+    """Find the spans the slow way, with the standard library's lenient decoder; raises MalformedJson."""
+    try:
+        text = raw.decode("utf-8")
+        return tuple(_scan_members(text))
+    except (ValueError, IndexError, RecursionError) as error:
+        raise MalformedJson(_sentence(error)) from None
+
+
+def _scan_members(text: str) -> Iterator[Span]:
+    decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+    offset = _Offsets(text)
+    position = _after_blanks(text, 0)
+    _expect(text, position, "{")
+    position = _after_blanks(text, position + 1)
+    while text[position] != "}":
+        _expect(text, position, '"')
+        name_start = position
+        name, position = decode(text, position)
+        position = _after_blanks(text, position)
+        _expect(text, position, ":")
+        start = _after_blanks(text, position + 1)
+        _, end = decode(text, start)
+        yield Span(name, offset.of(name_start), offset.of(start), offset.of(end))
+        position = _after_blanks(text, end)
+        if text[position] == ",":
+            position = _after_blanks(text, position + 1)
+            _expect(text, position, '"')
+        else:
+            _expect(text, position, "}")
+    if text[position + 1 :].strip(BLANKS.decode()):
+        raise ValueError(f"there is something after the object (character {position + 1})")
+
+
+class _Offsets:
+    """Turns growing character positions into byte offsets."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._position, self._offset = text, 0, 0
+
+    def of(self, position: int) -> int:
+        self._offset += len(self._text[self._position : position].encode("utf-8"))
+        self._position = position
+        return self._offset
+
+
+def _after_blanks(text: str, position: int) -> int:
+    while text[position] in " \t\r\n":
+        position += 1
+    return position
+
+
+def _expect(text: str, position: int, character: str) -> None:
+    if text[position] != character:
+        raise ValueError(f"expected {character!r} (character {position})")
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return "The body must be a JSON object."
+    text = str(error).removeprefix("JSON is malformed: ")
+    if isinstance(error, IndexError) or "truncated" in text:
+        text = "it ends too early"
+    return f"The body is not valid JSON: {text}."

@@ -1,0 +1,177 @@
+"""From the database to a snapshot: compile, validate, compare."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from providers.models import Deployment, ModelPrice, Provider
+from providers.models.price import UNIT_FIELDS
+from providers.pricing import Price
+from providers.registry import ADAPTERS
+from routing import snapshot as values
+from routing.models import ModelAlias, Route
+
+
+def compile_snapshot() -> values.Snapshot:
+    """Read the whole configuration; number 0 until it is published."""
+    return values.Snapshot(
+        providers=tuple(_provider(row) for row in Provider.objects.order_by("slug")),
+        deployments=tuple(
+            _deployment(row)
+            for row in Deployment.objects.order_by("slug")
+            .select_related("provider")
+            .prefetch_related("prices")
+        ),
+        routes=tuple(
+            _route(row) for row in Route.objects.order_by("name").prefetch_related("targets__deployment")
+        ),
+        aliases=tuple(
+            values.Alias(name=row.name, route=row.route.name, tenant_id=row.tenant_id)
+            for row in ModelAlias.objects.order_by("name", "tenant_id").select_related("route")
+        ),
+    )
+
+
+def find_errors(snapshot: values.Snapshot) -> list[str]:
+    """Return what would break if a snapshot were served, a sentence each."""
+    errors = []
+    for provider in snapshot.providers:
+        if provider.adapter not in ADAPTERS:
+            errors.append(f"Provider {provider.slug!r} has the unknown adapter {provider.adapter!r}.")
+        elif not provider.dialects:
+            errors.append(f"Provider {provider.slug!r} speaks no dialect.")
+        if not provider.base_url:
+            errors.append(f"Provider {provider.slug!r} has no address.")
+    return errors
+
+
+def differences(before: values.Snapshot, after: values.Snapshot) -> list[str]:
+    """Return what changed between two snapshots, a line each; credentials only as changed."""
+    lines: list[str] = []
+    for section in ("providers", "deployments", "routes", "aliases"):
+        old, new = _by_name(getattr(before, section)), _by_name(getattr(after, section))
+        word = "alias" if section == "aliases" else section.removesuffix("s")
+        lines += [f"+ {word} {name}" for name in new if name not in old]
+        lines += [f"- {word} {name}" for name in old if name not in new]
+        for name in new:
+            if name in old and old[name] != new[name]:
+                lines += [f"~ {word} {name}: {change}" for change in _changes(old[name], new[name])]
+    return lines
+
+
+def _provider(row: Provider) -> values.Provider:
+    return values.Provider(
+        slug=row.slug,
+        adapter=row.adapter,
+        base_url=row.effective_base_url,
+        dialects=row.effective_dialects,
+        credential=row.credential_encrypted,
+        headers=row.headers,
+        allows_private=row.allow_private_address,
+        is_enabled=row.is_enabled,
+        max_connections=row.max_connections,
+        timeouts=values.Timeouts(
+            connect=row.connect_timeout,
+            first_token=row.first_token_timeout,
+            between_tokens=row.between_tokens_timeout,
+            total=row.total_timeout,
+        ),
+        limits={
+            "requests_per_second": row.requests_per_second,
+            "tokens_per_minute": row.tokens_per_minute,
+            "max_concurrency": row.max_concurrency,
+        },
+        breaker={
+            "enabled": row.breaker_enabled,
+            "failures": row.breaker_failures,
+            "window": row.breaker_window,
+            "open_for": row.breaker_open_for,
+            "half_open_successes": row.breaker_half_open_successes,
+        },
+        cooldown={"enabled": row.cooldown_enabled, "max": row.cooldown_max},
+    )
+
+
+def _deployment(row: Deployment) -> values.Deployment:
+    return values.Deployment(
+        slug=row.slug,
+        provider=row.provider.slug,
+        model=row.model,
+        kind=row.kind,
+        dialect=row.dialect,
+        context_window=row.context_window,
+        max_output_tokens=row.max_output_tokens,
+        region=row.region,
+        tags=tuple(row.tags),
+        is_enabled=row.is_enabled,
+        prices=tuple(_price(price) for price in row.prices.all()),
+    )
+
+
+def _price(row: ModelPrice) -> Price:
+    return Price(
+        side=row.side,  # type: ignore[arg-type]
+        effective_from=row.effective_from.timestamp(),
+        currency=row.currency,
+        per=row.per,
+        tiers=tuple(row.tiers),
+        **{unit: getattr(row, unit) for unit in UNIT_FIELDS},
+    )
+
+
+def _route(row: Route) -> values.Route:
+    return values.Route(
+        name=row.name,
+        strategy=row.strategy,
+        first_token_timeout=row.first_token_timeout,
+        between_tokens_timeout=row.between_tokens_timeout,
+        total_timeout=row.total_timeout,
+        retries=row.retries,
+        on_disconnect=row.on_disconnect,
+        fallback_on_content_policy=row.fallback_on_content_policy,
+        cache={
+            "exact": row.cache_exact,
+            "semantic": row.cache_semantic,
+            "ttl": row.cache_ttl,
+            "collapse_identical": row.collapse_identical,
+        },
+        targets=tuple(
+            values.Target(
+                deployment=target.deployment.slug,
+                priority=target.priority,
+                weight=target.weight,
+                conditions=target.conditions,
+            )
+            for target in row.targets.all()
+        ),
+    )
+
+
+def _by_name(items: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
+    return {_name(item): msgspec.to_builtins(item) for item in items}
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, values.Alias):
+        return item.name if item.tenant_id is None else f"{item.name} (tenant {item.tenant_id})"
+    return str(getattr(item, "slug", None) or item.name)
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for field, value in new.items():
+        before = old.get(field)
+        if before == value:
+            continue
+        if field in {"credential", "headers"}:
+            yield f"{field} (changed)"
+        elif isinstance(value, dict) and isinstance(before, dict):
+            yield from (f"{field}.{change}" for change in _changes(before, value))
+        elif field in {"targets", "prices"}:
+            yield f"{field} (changed)"
+        else:
+            yield f"{field} {_shown(before)} → {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None or value == "" else str(value)

@@ -1,0 +1,110 @@
+"""An exchange: what is known so far of one request and its answer. It ends as an access line, metrics and usage."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from time import monotonic, time, time_ns
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from providers.canonical.usage import NOTHING_REPORTED, Usage
+
+if TYPE_CHECKING:
+    from providers.canonical.inbound import Facts, Operation
+    from routing.snapshot import LiveDeployment, LiveRoute
+    from tenants.principal import Principal
+
+_CORRELATION = re.compile(rb"[A-Za-z0-9_.:/+=@-]{1,128}\Z")
+
+
+def make_request_id() -> str:
+    """Return 32 hexadecimal digits that sort by time (UUID version 7)."""
+    return f"{time_ns() // 1_000_000:012x}7{random.getrandbits(12):03x}{0x8 | random.getrandbits(2):x}{random.getrandbits(60):015x}"
+
+
+class AttemptRecord(msgspec.Struct, kw_only=True):
+    """One call of an upstream, for the ledger."""
+
+    deployment: str
+    status: int | None = None
+    result: str = ""
+    milliseconds: int = 0
+
+
+class Exchange:
+    """Mutable while the request runs; every field has one writer."""
+
+    __slots__ = (
+        "attempts",
+        "correlation_id",
+        "cost",
+        "cost_price",
+        "cost_status",
+        "currency",
+        "deployment",
+        "error_code",
+        "facts",
+        "first_token_at",
+        "frames",
+        "is_client_gone",
+        "is_logged",
+        "is_usage_final",
+        "method",
+        "operation",
+        "outcome",
+        "path",
+        "principal",
+        "request_id",
+        "revision",
+        "route",
+        "started",
+        "started_at",
+        "status",
+        "upstream_seconds",
+        "usage",
+    )
+
+    def __init__(self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.path = path
+        self.request_id = make_request_id()
+        self.correlation_id = _correlation_id(headers) or self.request_id
+        self.started = monotonic()
+        self.started_at = time()
+        self.status = 0
+        self.outcome = ""
+        self.error_code = ""
+        self.is_client_gone = False
+        self.is_logged = True
+        self.principal: Principal | None = None
+        self.operation: Operation | None = None
+        self.facts: Facts | None = None
+        self.route: LiveRoute | None = None
+        self.deployment: LiveDeployment | None = None
+        self.revision = 0
+        self.attempts: list[AttemptRecord] = []
+        self.usage: Usage = NOTHING_REPORTED
+        self.is_usage_final = False
+        self.frames = 0  # of a stream, passed on
+        self.cost: Decimal | None = None
+        self.cost_price: Decimal | None = None
+        self.cost_status = ""
+        self.currency = "USD"
+        self.first_token_at: float | None = None
+        self.upstream_seconds = 0.0
+
+
+def _correlation_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Return the caller's own id, if it is one that can be logged and sent back."""
+    found = b""
+    for name, value in headers:
+        if name == b"x-correlation-id":
+            found = value
+            break
+        if name == b"x-request-id":
+            found = value
+    return found.decode() if _CORRELATION.match(found) else ""

@@ -1,0 +1,41 @@
+"""What an exchange used and what that costs. Pure but for the clock."""
+
+from decimal import Decimal
+
+from providers.canonical.usage import Usage
+from providers.pricing import cost, price_at
+from routing.exchange import Exchange
+
+BYTES_PER_TOKEN = 4  # English text; an estimate is flagged as one
+
+
+def price_exchange(exchange: Exchange) -> None:
+    """Set usage, cost and how sure they are: exact, estimated (not reported to the end), or unpriced."""
+    if exchange.deployment is None:
+        return
+    is_billed = exchange.outcome == "served" or exchange.frames > 0
+    is_estimated = is_billed and not exchange.is_usage_final
+    if is_estimated:
+        exchange.usage = estimate(exchange)
+    usage = exchange.usage
+    prices = exchange.deployment.facts.prices
+    sell = price_at(prices, "sell", exchange.started_at)
+    bought = price_at(prices, "cost", exchange.started_at)
+    amount = cost(usage, sell) if sell is not None else None
+    exchange.cost_price = cost(usage, bought) if bought is not None else None
+    if sell is not None:
+        exchange.currency = sell.currency
+    if not is_billed:
+        exchange.cost, exchange.cost_status = Decimal(0), "exact"
+    elif amount is None:
+        exchange.cost, exchange.cost_status = Decimal(0), "unpriced"
+    else:
+        exchange.cost, exchange.cost_status = amount, "estimated" if is_estimated else "exact"
+
+
+def estimate(exchange: Exchange) -> Usage:
+    """Fill in what the upstream did not report: a token per four bytes of the request, and one per frame relayed."""
+    size = exchange.facts.size if exchange.facts is not None else 0
+    seen = exchange.usage
+    known_input = seen.input if seen.input is not None else max(1, size // BYTES_PER_TOKEN)
+    return seen.merge(Usage(input=known_input, output=max(seen.output or 0, exchange.frames)))

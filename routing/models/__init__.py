@@ -1,0 +1,5 @@
+from routing.models.alias import ModelAlias
+from routing.models.revision import ConfigRevision
+from routing.models.route import Route, RouteTarget
+
+__all__ = ["ConfigRevision", "ModelAlias", "Route", "RouteTarget"]

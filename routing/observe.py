@@ -1,0 +1,101 @@
+"""What is left of an exchange when it is over: one access line and the metrics."""
+
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+from gateway_site.infra import telemetry
+from gateway_site.infra.logging import AccessLog
+from gateway_site.infra.telemetry import Handles
+from routing.exchange import Exchange
+
+http_requests = Handles(telemetry.http_requests)
+http_duration = Handles(telemetry.http_duration)
+llm_requests = Handles(telemetry.llm_requests)
+llm_duration = Handles(telemetry.llm_duration)
+llm_first_token = Handles(telemetry.llm_first_token)
+llm_tokens = Handles(telemetry.llm_tokens)
+rate_limit_exceeded = Handles(telemetry.rate_limit_exceeded)
+auth_failures = Handles(telemetry.auth_failures)
+
+OTHER_PATH = "other"  # unknown paths share a label: a scanner must not make new time series
+
+
+def observe(exchange: Exchange, path_label: str | None, access_log: AccessLog) -> None:
+    """Count an exchange and write its access line."""
+    seconds = monotonic() - exchange.started
+    label = path_label or OTHER_PATH
+    http_requests(label, str(exchange.status)).inc()
+    http_duration(label).observe(seconds)
+    if exchange.operation is not None:
+        _count_model(exchange, seconds)
+    if exchange.is_logged:
+        access_log.line(access_fields(exchange, seconds))
+
+
+def _count_model(exchange: Exchange, seconds: float) -> None:
+    if exchange.status == 429 and exchange.deployment is None:
+        rate_limit_exceeded(exchange.error_code).inc()
+    elif exchange.principal is None and exchange.status in {401, 403}:
+        auth_failures(exchange.error_code).inc()
+    if exchange.route is None or exchange.deployment is None:
+        return
+    deployment = exchange.deployment.facts.slug
+    llm_requests(exchange.route.facts.name, deployment, exchange.outcome).inc()
+    llm_duration(deployment).observe(seconds)
+    if exchange.first_token_at is not None:
+        llm_first_token(deployment).observe(exchange.first_token_at - exchange.started)
+    telemetry.gateway_overhead.observe(max(0.0, seconds - exchange.upstream_seconds))
+    usage = exchange.usage
+    if usage.input:
+        llm_tokens(deployment, "input").inc(usage.input)
+    if usage.output:
+        llm_tokens(deployment, "output").inc(usage.output)
+    if usage.cache_read:
+        llm_tokens(deployment, "cache_read").inc(usage.cache_read)
+    written = (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+    if written:
+        llm_tokens(deployment, "cache_write").inc(written)
+
+
+def access_fields(exchange: Exchange, seconds: float) -> dict[str, Any]:
+    """Return the access line's fields, in the order in which they are read."""
+    fields: dict[str, Any] = {
+        "timestamp": datetime.fromtimestamp(exchange.started_at, UTC).isoformat(timespec="milliseconds"),
+        "level": "info",
+        "event": "request",
+        "method": exchange.method,
+        "path": exchange.path,
+        "status": exchange.status,
+        "duration_ms": round(seconds * 1000, 2),
+        "request_id": exchange.request_id,
+        "correlation_id": exchange.correlation_id,
+    }
+    if exchange.error_code:
+        fields["error"] = exchange.error_code
+    principal = exchange.principal
+    if principal is not None:
+        fields["tenant"] = principal.tenant
+        fields["key"] = principal.key_prefix
+        if principal.project:
+            fields["project"] = principal.project
+    facts, deployment = exchange.facts, exchange.deployment
+    if facts is not None:
+        fields["alias"] = facts.model
+        fields["stream"] = facts.is_stream
+    if deployment is not None:
+        usage, first = exchange.usage, exchange.first_token_at
+        fields["deployment"] = deployment.facts.slug
+        fields["attempts"] = len(exchange.attempts)
+        fields["outcome"] = exchange.outcome
+        fields["upstream_ms"] = round(exchange.upstream_seconds * 1000, 2)
+        if first is not None:
+            fields["first_token_ms"] = round((first - exchange.started) * 1000, 2)
+        fields["input_tokens"] = usage.input
+        fields["output_tokens"] = usage.output
+        if usage.cache_read:
+            fields["cache_read_tokens"] = usage.cache_read
+        fields["cost"] = None if exchange.cost is None else f"{exchange.cost:f}"
+        fields["cost_status"] = exchange.cost_status
+        fields["revision"] = exchange.revision
+    return fields

@@ -1,0 +1,358 @@
+"""The story of one request, top to bottom. See DESIGN and ARCHITECTURE; `serve` is the table of contents."""
+
+import asyncio
+import random
+from collections.abc import Generator
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from gateway_site.infra.telemetry import Handles, llm_attempts
+from providers.canonical.inbound import Facts, Inbound, Operation
+from providers.dialects.base import Dialect
+from providers.registry import DIALECTS
+from providers.transport import Transport, TransportError, Upstream, UpstreamBroken
+from providers.wire.splice import MalformedJson, read_members, splice
+from providers.wire.sse import FrameSplitter
+from routing.account import Account
+from routing.exchange import AttemptRecord, Exchange
+from routing.headers import answer_headers, forwardable, retry_headers, upstream_headers
+from routing.policy.attempts import Attempt, attempts
+from routing.policy.plan import Plan, compile_plan
+from routing.policy.verdict import CREDENTIAL_STATUSES, PROVIDER_ACCOUNT_STATUS, Verdict, judge_status
+from routing.relay import StallGuard, Stream, hold_until_content, relay
+from routing.request import DataPlaneRequest
+from routing.response import EventStreamResponse, WholeResponse
+from routing.snapshot import LiveDeployment, LiveRoute, LiveSnapshot
+from tenants.errors import (
+    Forbidden,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from tenants.principal import Principal
+
+log = structlog.get_logger("tollgate.pipeline")
+
+type Response = WholeResponse | EventStreamResponse
+
+attempt_counter = Handles(llm_attempts)
+NAMES_SHOWN = 20
+
+
+async def serve(request: DataPlaneRequest, operation: Operation) -> Response:
+    """Authenticate, read, route, admit, ask upstreams until one answers, and settle."""
+    runtime, exchange = request.runtime, request.exchange
+    exchange.operation = operation
+    dialect = DIALECTS[operation.dialect]
+
+    principal = exchange.principal = await runtime.authenticator.authenticate(request.header_pairs)
+    inbound = read_inbound(request, dialect, operation)
+    facts = exchange.facts = inbound.facts
+    snapshot = runtime.snapshot
+    route = exchange.route = find_route(snapshot, principal, facts.model)
+    exchange.revision = snapshot.number
+    plan = compile_plan(route, operation, random=random.random)
+    if not plan.targets:
+        raise nothing_fits(plan, facts, operation)
+
+    reservation = await runtime.admission.reserve(
+        principal, exchange.request_id, alias=facts.model, end_user=facts.end_user
+    )
+    account = Account(runtime.admission, exchange, reservation, runtime.worker)
+    call = Call(inbound, dialect, exchange, account, runtime.transport)
+    headers = (*reservation.headers, snapshot.revision_header, route.header)
+    try:
+        return await call.answer(plan, headers)
+    except GatewayError as error:
+        await account.settle("upstream_failed", status=error.status, error_code=error.code)
+        raise
+    except asyncio.CancelledError:
+        outcome = "client_gone" if exchange.is_client_gone else "shutdown"
+        await account.settle(outcome, status=499 if exchange.is_client_gone else 503)
+        raise
+    except Exception:
+        await account.settle("gateway_failed", status=500, error_code="internal_error")
+        raise
+
+
+def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operation) -> Inbound:
+    """Read the facts of a request in one shallow parse; raises InvalidRequest naming what is wrong."""
+    try:
+        members = read_members(request.body)
+    except MalformedJson as error:
+        raise InvalidRequest(str(error), code="invalid_json") from None
+    return Inbound(
+        operation=operation,
+        members=members,
+        facts=dialect.read_facts(members, operation),
+        headers=forwardable(request.header_pairs),
+        query=request.scope.get("query_string", b""),
+    )
+
+
+def find_route(snapshot: LiveSnapshot, principal: Principal, alias: str) -> LiveRoute:
+    """Return where an alias leads; raises NotFound or Forbidden with the names that the key may use."""
+    route = snapshot.resolve(alias, principal.tenant_id)
+    if route is None:
+        raise NotFound(
+            f"There is no model {alias!r}. {_usable(snapshot, principal)}",
+            code="model_not_found",
+            param="model",
+        )
+    if not principal.may_use(alias):
+        raise Forbidden(
+            f"This API key may not use model {alias!r}. {_usable(snapshot, principal)}",
+            code="model_not_allowed",
+            param="model",
+        )
+    return route
+
+
+def usable_names(snapshot: LiveSnapshot, principal: Principal) -> list[str]:
+    """Return the aliases that a key can send, for /v1/models and error messages alike."""
+    return [name for name in snapshot.names_for(principal.tenant_id) if principal.may_use(name)]
+
+
+def _usable(snapshot: LiveSnapshot, principal: Principal) -> str:
+    names = usable_names(snapshot, principal)
+    if not names:
+        return "There is no model that it may use."
+    more = f" and {len(names) - NAMES_SHOWN} more, see /v1/models" if len(names) > NAMES_SHOWN else ""
+    return f"It may use: {', '.join(names[:NAMES_SHOWN])}{more}."
+
+
+def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError:
+    """Say why no target of a route can serve a request."""
+    reasons = {dropped.reason for dropped in plan.dropped}
+    if reasons == {"wrong_dialect"}:
+        spoken = sorted({target.deployment.dialect for target in plan.route.targets})
+        return InvalidRequest(
+            f"Model {facts.model!r} is served in {' and '.join(spoken)}, and requests in {operation.dialect} are not "
+            "translated to that yet. Call the endpoint of that format.",
+            code="dialect_not_served",
+            param="model",
+        )
+    if "disabled" in reasons:
+        return Unavailable(
+            f"Every deployment of model {facts.model!r} is switched off.", code="no_target_available"
+        )
+    return InvalidRequest(
+        f"Model {facts.model!r} cannot be used for {operation.name}.",
+        code="wrong_kind_of_model",
+        param="model",
+    )
+
+
+@dataclass(slots=True)
+class Result:
+    """How an attempt went: an answer to deliver, or what to say if no other attempt goes better."""
+
+    verdict: Verdict
+    response: Response | None = None
+    error: GatewayError | None = None
+
+
+class Call:
+    """A request on its way through its plan's attempts."""
+
+    __slots__ = ("account", "dialect", "exchange", "inbound", "transport")
+
+    def __init__(
+        self, inbound: Inbound, dialect: Dialect, exchange: Exchange, account: Account, transport: Transport
+    ) -> None:
+        self.inbound = inbound
+        self.dialect = dialect
+        self.exchange = exchange
+        self.account = account
+        self.transport = transport
+
+    async def answer(self, plan: Plan, headers: tuple[tuple[bytes, bytes], ...]) -> Response:
+        """Try until an attempt's result is to be delivered; raises what the last one says when none is."""
+        steps = attempts(plan, random=random.random)
+        attempt: Attempt | None = next(steps)
+        result = Result(Verdict.GIVE_UP)
+        while attempt is not None:
+            if attempt.pause_seconds:
+                await asyncio.sleep(attempt.pause_seconds)
+            result = await self.attempt(attempt, plan.route, headers)
+            attempt = _advance(steps, result.verdict)
+        if result.response is not None:
+            return await self.deliver(result.response)
+        assert result.error is not None
+        raise result.error
+
+    async def deliver(self, response: Response) -> Response:
+        """Settle a whole answer before it leaves; a stream settles itself before its last frame."""
+        if isinstance(response, WholeResponse):
+            exchange = self.exchange
+            if response.status_code < 400:
+                exchange.usage = self.dialect.read_usage(response.content)
+                exchange.is_usage_final = exchange.usage.is_reported
+                await self.account.settle("served", status=response.status_code)
+            else:
+                await self.account.settle(
+                    "rejected", status=response.status_code, error_code="upstream_rejected"
+                )
+            response.pairs = [*response.pairs, (b"x-tollgate-cost", f"{exchange.cost or 0:f}".encode())]
+        return response
+
+    async def attempt(
+        self, attempt: Attempt, route: LiveRoute, headers: tuple[tuple[bytes, bytes], ...]
+    ) -> Result:
+        """Ask one deployment, and judge what comes."""
+        deployment, exchange = attempt.target.deployment, self.exchange
+        exchange.deployment = deployment
+        record = AttemptRecord(deployment=deployment.facts.slug)
+        exchange.attempts.append(record)
+        started = monotonic()
+        try:
+            result = await self._ask(attempt, deployment, route, headers, record)
+        except TimeoutError:
+            record.result = "timeout"
+            error = UpstreamTimeout("The upstream did not answer in time.")
+            result = Result(Verdict.TRY_NEXT, error=error)
+        except TransportError as failure:
+            record.result = "broken" if isinstance(failure, UpstreamBroken) else "unreachable"
+            # The reason may name inner addresses: it is for the operator's log, not for the tenant.
+            log.warning(
+                "upstream_failed",
+                deployment=deployment.facts.slug,
+                reason=str(failure),
+                attempt=attempt.number,
+            )
+            code = "upstream_failed" if isinstance(failure, UpstreamBroken) else "upstream_unreachable"
+            error = UpstreamFailed("The upstream could not be reached or broke off.", code=code)
+            result = Result(Verdict.RETRY, error=error)
+        except UpstreamFailed as error:
+            record.result = error.code
+            result = Result(Verdict.TRY_NEXT, error=error)
+        spent = monotonic() - started
+        record.milliseconds = round(spent * 1000)
+        exchange.upstream_seconds += spent
+        attempt_counter(deployment.facts.slug, record.result).inc()
+        return result
+
+    async def _ask(
+        self,
+        attempt: Attempt,
+        deployment: LiveDeployment,
+        route: LiveRoute,
+        headers: tuple[tuple[bytes, bytes], ...],
+        record: AttemptRecord,
+    ) -> Result:
+        inbound, facts, exchange = self.inbound, self.inbound.facts, self.exchange
+        timeouts = deployment.provider.timeouts
+        remaining = exchange.started + (route.facts.total_timeout or timeouts.total) - monotonic()
+        limit = (
+            min(remaining, route.facts.first_token_timeout or timeouts.first_token)
+            if facts.is_stream
+            else remaining
+        )
+        async with asyncio.timeout(limit):
+            upstream = await self.transport.open(
+                deployment.pool,
+                deployment.url(inbound.operation, inbound.query.decode("latin-1")),
+                headers=upstream_headers(inbound, deployment),
+                body=self._body_for(deployment),
+            )
+            record.status = upstream.status
+            try:
+                if facts.is_stream and upstream.status < 400 and upstream.content_type == "text/event-stream":
+                    stream = Stream(
+                        upstream=upstream, watch=self.dialect.watch(facts), splitter=FrameSplitter()
+                    )
+                    await hold_until_content(stream)
+                    content = b""
+                else:
+                    content = await upstream.read()
+                    stream = None
+            except BaseException:
+                upstream.finish(is_answered=False)
+                raise
+        fixed = (*headers, (b"x-tollgate-attempts", b"%d" % attempt.number), *deployment.response_headers)
+        if stream is not None:
+            record.result = "streaming"
+            exchange.first_token_at = monotonic()
+            guard = StallGuard(
+                upstream,
+                between_tokens=route.facts.between_tokens_timeout or timeouts.between_tokens,
+                deadline=monotonic() + remaining,
+            )
+            body = relay(stream, self.account, exchange, self.dialect, guard)
+            return Result(Verdict.DELIVER, EventStreamResponse(200, answer_headers(upstream, fixed), body))
+        return self._judge_whole(upstream, content, fixed, record)
+
+    def _body_for(self, deployment: LiveDeployment) -> bytes:
+        inbound, quirks = self.inbound, deployment.adapter.quirks
+        edits = dict(
+            self.dialect.passthrough_edits(
+                inbound.members, inbound.facts, deployment.facts.model, quirks.accepts_stream_options
+            )
+        )
+        for name in quirks.drop_fields:
+            edits[name] = None
+        return splice(inbound.members, edits)
+
+    def _judge_whole(
+        self,
+        upstream: Upstream,
+        content: bytes,
+        fixed: tuple[tuple[bytes, bytes], ...],
+        record: AttemptRecord,
+    ) -> Result:
+        status = upstream.status
+        if status < 400:
+            if upstream.content_type == "text/event-stream" or content.lstrip()[:1] not in {b"{", b"["}:
+                record.result = "not_an_answer"
+                error = UpstreamFailed(
+                    "The upstream answered with something that is not an answer of its format."
+                )
+                return Result(Verdict.TRY_NEXT, error=error)
+            if self.dialect.is_error_body(content):
+                record.result = "error_body"
+                return Result(
+                    Verdict.TRY_NEXT,
+                    error=UpstreamFailed(f"The upstream failed: {self.dialect.read_error(content)}"),
+                )
+            record.result = "answered"
+            return Result(Verdict.DELIVER, WholeResponse(status, answer_headers(upstream, fixed), content))
+        record.result = f"status_{status}"
+        verdict = judge_status(status)
+        error = self._refusal_of_ours(status, content)
+        if error is not None:
+            log.error("upstream_refused_us", deployment=record.deployment, status=status)
+            return Result(verdict, error=error)
+        pairs = (*answer_headers(upstream, fixed), *retry_headers(upstream))
+        return Result(verdict, WholeResponse(status, pairs, content))
+
+    def _refusal_of_ours(self, status: int, content: bytes) -> GatewayError | None:
+        """Return what to say instead of an upstream's error that is not the client's to read; None to pass it on."""
+        if status in CREDENTIAL_STATUSES:
+            # Never 401: clients would drop their own key. Upstreams quote the key in these bodies.
+            return UpstreamFailed(
+                "The provider refused the gateway's credential. Whoever runs this gateway has to mend it.",
+                code="upstream_auth_failed",
+                retryable=False,
+            )
+        if status == PROVIDER_ACCOUNT_STATUS:
+            return Unavailable(
+                "The gateway's account at the provider is used up. Whoever runs this gateway has to mend it.",
+                code="upstream_account_exhausted",
+                headers={"x-should-retry": "false"},
+                retryable=False,
+            )
+        if not self.dialect.read_error(content):
+            return UpstreamFailed(f"The upstream failed with status {status} and nothing readable.")
+        return None
+
+
+def _advance(steps: Generator[Attempt, Verdict, None], verdict: Verdict) -> Attempt | None:
+    try:
+        return steps.send(verdict)
+    except StopIteration:
+        return None

@@ -1,0 +1,137 @@
+"""Passing an upstream's stream through: frames as they came, settled before the last one leaves."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from time import monotonic
+
+from gateway_site.infra.telemetry import active_streams
+from providers.dialects.base import Dialect, StreamWatch
+from providers.transport import TransportError, Upstream, UpstreamBroken
+from providers.wire.sse import FrameSplitter
+from routing.account import Account
+from routing.exchange import Exchange
+from tenants.errors import GatewayError, UpstreamFailed, UpstreamTimeout
+
+
+@dataclass(slots=True, kw_only=True)
+class Stream:
+    """An upstream's stream with all that looks at it."""
+
+    upstream: Upstream
+    watch: StreamWatch
+    splitter: FrameSplitter
+    held: bytes = b""  # what has come and was not passed on yet
+
+
+async def hold_until_content(stream: Stream) -> None:
+    """Read until something comes that a reader would see, or the end; raises UpstreamBroken, UpstreamFailed.
+
+    Until then nothing has been sent to the client, so another upstream can still be asked.
+    """
+    watch = stream.watch
+    while not (watch.has_content or watch.is_finished or watch.error):
+        data = await stream.upstream.read_chunk()
+        if not data:
+            break
+        stream.held += watch.observe(stream.splitter.feed(data))
+    if watch.error is not None and not watch.has_content:
+        raise UpstreamFailed(f"The upstream failed: {watch.error}")
+    if not (watch.has_content or watch.is_finished):
+        raise UpstreamBroken("the stream ended before its first content")
+
+
+async def relay(
+    stream: Stream, account: Account, exchange: Exchange, dialect: Dialect, guard: "StallGuard"
+) -> AsyncGenerator[bytes]:
+    """Pass frames through; settle once, however the stream ends."""
+    upstream, watch, splitter = stream.upstream, stream.watch, stream.splitter
+    outcome, error = "client_gone", None
+    active_streams.inc()
+    guard.start()
+    try:
+        ready = stream.held
+        if ready:
+            exchange.frames += ready.count(b"\n\n")
+            yield ready
+        while not watch.is_finished and watch.error is None:
+            guard.waiting_since = monotonic()
+            data = await upstream.read_chunk()
+            guard.waiting_since = 0.0
+            if not data:
+                watch.end()
+                break
+            ready = watch.observe(splitter.feed(data))
+            if ready:
+                exchange.frames += ready.count(b"\n\n")
+                yield ready
+        if watch.error is None:
+            outcome = "served"
+        else:
+            outcome, error = (
+                "cut",
+                UpstreamFailed(f"The upstream failed: {watch.error}", code="upstream_failed"),
+            )
+    except TransportError as failure:
+        outcome, error = "cut", guard.error or _cut(failure)
+    except asyncio.CancelledError:
+        outcome = "client_gone" if exchange.is_client_gone else "shutdown"
+        raise
+    finally:
+        guard.stop()
+        active_streams.dec()
+        exchange.usage, exchange.is_usage_final = watch.usage, watch.is_usage_final
+        upstream.finish(is_answered=watch.is_finished)
+        await account.settle(outcome, status=200, error_code=error.code if error is not None else "")
+    # The account is settled: a worker killed from here on has delivered nothing that the ledger does not know.
+    if error is None:
+        yield watch.last()
+    else:
+        yield dialect.error_frame(error, exchange.request_id)
+
+
+def _cut(failure: TransportError) -> GatewayError:
+    return UpstreamFailed("The upstream broke off in the middle of its answer.", code="upstream_cut")
+
+
+class StallGuard:
+    """Breaks the upstream's connection when it says nothing for too long, or goes on for too long.
+
+    One timer per stream, set again only when it fires: a chunk costs two assignments. A client that reads slowly is not
+    the upstream's silence: time counts only while we wait for the upstream.
+    """
+
+    __slots__ = ("_between", "_deadline", "_handle", "_loop", "_upstream", "error", "waiting_since")
+
+    def __init__(self, upstream: Upstream, *, between_tokens: float, deadline: float) -> None:
+        self._upstream = upstream
+        self._between = between_tokens
+        self._deadline = deadline  # of the monotonic clock
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self.waiting_since = 0.0
+        self.error: GatewayError | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._check()
+
+    def stop(self) -> None:
+        """End watching."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _check(self) -> None:
+        now = monotonic()
+        silent = now - self.waiting_since if self.waiting_since else 0.0
+        if silent >= self._between:
+            self._give_up(f"The upstream said nothing for {self._between:g} s in the middle of its answer.")
+        elif now >= self._deadline:
+            self._give_up("The answer took longer than it may.")
+        else:
+            pause = min(self._between - silent, self._deadline - now)
+            self._handle = self._loop.call_later(max(pause, 0.01), self._check)
+
+    def _give_up(self, message: str) -> None:
+        self.error = UpstreamTimeout(message)
+        self._upstream.abort()

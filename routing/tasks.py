@@ -1,0 +1,18 @@
+"""Celery: publish what was changed."""
+
+import structlog
+from celery import shared_task
+
+from gateway_site.infra.valkey import StoreUnavailable
+from routing.services import publish
+
+log = structlog.get_logger("tollgate.configuration")
+
+
+@shared_task(name="routing.publish_changes")
+def publish_changes() -> None:
+    """Publish if the database differs from what is served; also the repair when an announcement was lost."""
+    try:
+        publish(note="Published automatically")
+    except StoreUnavailable as error:
+        log.error("publishing_failed", reason=str(error))

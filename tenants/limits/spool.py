@@ -1,0 +1,77 @@
+"""Usage events on disk while Valkey is away: a file of each worker's own, replayed when Valkey is back.
+
+A line is the request id, its leases and the event; replaying settles as if nothing had happened, and settling twice does
+nothing. Files of workers that are gone are adopted by whoever starts next.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+
+class SpooledSettle(msgspec.Struct, frozen=True):
+    """A settle that waits."""
+
+    request_id: str
+    leases: tuple[str, ...]
+    event: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(SpooledSettle).decode
+
+
+class Spool:
+    """Appends settles, and hands them out again."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path = folder / f"{name}.jsonl"
+        self._folder = folder
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._path.exists()
+
+    def append(self, settle: SpooledSettle) -> None:
+        """Keep a settle; it is on its way to the disk when this returns."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        line = _encode(settle) + b"\n"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def take(self) -> Path | None:
+        """Set aside what waits now, so that new settles start a new file."""
+        taken = self._path.with_suffix(".replaying")
+        if not taken.exists():
+            if self.is_empty:
+                return None
+            self._path.rename(taken)
+        return taken
+
+    def adopt(self, is_alive: frozenset[str]) -> None:
+        """Take over the files of workers that are gone; two who try at once never both get one."""
+        for path in sorted(self._folder.glob("*.jsonl")) + sorted(self._folder.glob("*.replaying")):
+            if path.stem == self._path.stem or path.stem in is_alive:
+                continue
+            adopted = path.with_name(f"{path.name}.adopted-by-{self._path.stem}")
+            with suppress(FileNotFoundError):
+                path.rename(adopted)
+                for settle in read(adopted):
+                    self.append(settle)
+                adopted.unlink()
+
+
+def read(path: Path) -> Iterator[SpooledSettle]:
+    """Yield a file's settles; a last line that a crash cut short is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                with suppress(msgspec.DecodeError):
+                    yield _decode(line)

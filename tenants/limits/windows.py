@@ -1,0 +1,8 @@
+"""Times of rate limits. Pure."""
+
+WINDOW_MS = {"second": 1_000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
+
+
+def window_name(window_ms: int) -> str:
+    """Return minute for 60,000 and so on."""
+    return next(name for name, length in WINDOW_MS.items() if length == window_ms)

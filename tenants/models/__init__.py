@@ -1,0 +1,17 @@
+from tenants.models.api_key import ApiKey
+from tenants.models.ledger import UsageDay, UsageHour, UsageRecord
+from tenants.models.limits import Budget, RateLimit
+from tenants.models.tenant import Member, Project, Tenant, User
+
+__all__ = [
+    "ApiKey",
+    "Budget",
+    "Member",
+    "Project",
+    "RateLimit",
+    "Tenant",
+    "UsageDay",
+    "UsageHour",
+    "UsageRecord",
+    "User",
+]

@@ -1,0 +1,185 @@
+"""The usage ledger (one row per request, partitioned by day) and its rollups.
+
+Records name routes, deployments and providers by slug: a ledger outlives its catalogue. For the same reason the
+tenant and the key are references without a database constraint.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+
+from tenants.models.api_key import ApiKey
+from tenants.models.tenant import Tenant
+from tenants.querysets import TenantScopedQuerySet
+
+TOKEN_FIELDS = (
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+
+
+def _tokens() -> models.BigIntegerField:
+    return models.BigIntegerField(null=True, blank=True)
+
+
+def _money() -> models.DecimalField:
+    return models.DecimalField(max_digits=20, decimal_places=10, default=0)
+
+
+def _tenant() -> models.ForeignKey:
+    return models.ForeignKey(
+        Tenant, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+
+
+def _api_key() -> models.ForeignKey:
+    return models.ForeignKey(
+        ApiKey,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        verbose_name="API key",
+    )
+
+
+class UsageRecord(models.Model):
+    """What one request used and cost.
+
+    The table is partitioned by `started_at`, so its real primary key is (started_at, request_id); Django's is the
+    request id alone, which is unique by its making.
+    """
+
+    class Outcome(models.TextChoices):
+        SERVED = "served", "Served"
+        CLIENT_GONE = "client_gone", "Client gone"
+        UPSTREAM_FAILED = "upstream_failed", "Upstream failed"
+        CUT = "cut", "Cut in mid-answer"
+        REJECTED = "rejected", "Rejected by the upstream"
+        SHUTDOWN = "shutdown", "Ended by a shutdown"
+        GATEWAY_FAILED = "gateway_failed", "Gateway failed"
+
+    class CostStatus(models.TextChoices):
+        EXACT = "exact", "Exact"
+        ESTIMATED = "estimated", "Estimated"
+        UNPRICED = "unpriced", "Unpriced"
+
+    request_id = models.UUIDField(primary_key=True)
+    started_at = models.DateTimeField()
+    correlation_id = models.CharField(max_length=128, blank=True)
+    tenant = _tenant()
+    project = models.CharField(max_length=63, blank=True)
+    api_key = _api_key()
+    end_user = models.CharField(max_length=200, blank=True)
+    dialect = models.CharField(max_length=32)
+    alias = models.CharField(max_length=200)
+    route = models.CharField(max_length=200, blank=True)
+    provider = models.CharField(max_length=63, blank=True)
+    deployment = models.CharField(max_length=63, blank=True)
+    model = models.CharField(max_length=200, blank=True)
+    is_streamed = models.BooleanField(default=False)
+    status = models.PositiveSmallIntegerField()
+    outcome = models.CharField(max_length=16, choices=Outcome.choices)
+    error_code = models.CharField(max_length=64, blank=True)
+    attempts = models.JSONField(default=list, encoder=DjangoJSONEncoder)
+    input_tokens = _tokens()
+    cache_read_tokens = _tokens()
+    cache_write_5m_tokens = _tokens()
+    cache_write_1h_tokens = _tokens()
+    output_tokens = _tokens()
+    reasoning_tokens = _tokens()
+    cost = _money()
+    cost_price = models.DecimalField(max_digits=20, decimal_places=10, null=True, blank=True)
+    currency = models.CharField(max_length=3, default="USD")
+    cost_status = models.CharField(max_length=16, choices=CostStatus.choices)
+    latency_ms = models.PositiveIntegerField()
+    first_token_ms = models.PositiveIntegerField(null=True, blank=True)
+    overhead_us = models.PositiveIntegerField(null=True, blank=True)
+    revision = models.PositiveIntegerField(null=True, blank=True)
+    worker = models.CharField(max_length=64, blank=True)
+
+    objects = TenantScopedQuerySet["UsageRecord"].as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-started_at", "-request_id"]
+
+    def __str__(self) -> str:
+        return self.request_id.hex
+
+
+class UsageRollup(models.Model):
+    """Sums over one period, one row per tenant, project, key, alias, deployment and outcome."""
+
+    id = models.BigAutoField(primary_key=True)
+    starts_at = models.DateTimeField()
+    tenant = _tenant()
+    project = models.CharField(max_length=63, blank=True)
+    api_key = _api_key()
+    alias = models.CharField(max_length=200)
+    provider = models.CharField(max_length=63, blank=True)
+    deployment = models.CharField(max_length=63, blank=True)
+    outcome = models.CharField(max_length=16, choices=UsageRecord.Outcome.choices)
+    cost_status = models.CharField(max_length=16, choices=UsageRecord.CostStatus.choices)
+    currency = models.CharField(max_length=3, default="USD")
+    requests = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_5m_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost = _money()
+    cost_price = _money()
+    latency_ms = models.BigIntegerField(default=0)
+    first_token_ms = models.BigIntegerField(default=0)
+    first_tokens = models.BigIntegerField(default=0, help_text="Requests that have a time to first token.")
+
+    objects: ClassVar = TenantScopedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        ordering: ClassVar = ["-starts_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d %H:%M} {self.alias}"
+
+
+ROLLUP_KEY = (
+    "starts_at",
+    "tenant",
+    "project",
+    "api_key",
+    "alias",
+    "provider",
+    "deployment",
+    "outcome",
+    "cost_status",
+    "currency",
+)
+
+
+class UsageHour(UsageRollup):
+    """Usage of one hour (UTC)."""
+
+    class Meta(UsageRollup.Meta):
+        verbose_name = "hourly usage"
+        verbose_name_plural = "hourly usage"
+        constraints: ClassVar = [models.UniqueConstraint(fields=ROLLUP_KEY, name="usage_hour_key")]
+        indexes: ClassVar = [models.Index(fields=["tenant", "starts_at"], name="usage_hour_tenant")]
+
+
+class UsageDay(UsageRollup):
+    """Usage of one day (UTC)."""
+
+    class Meta(UsageRollup.Meta):
+        verbose_name = "daily usage"
+        verbose_name_plural = "daily usage"
+        constraints: ClassVar = [models.UniqueConstraint(fields=ROLLUP_KEY, name="usage_day_key")]
+        indexes: ClassVar = [models.Index(fields=["tenant", "starts_at"], name="usage_day_tenant")]

@@ -1,0 +1,136 @@
+"""Rate limits and budgets, each at the scope of a tenant, one of its projects or one of its keys."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from tenants.models.api_key import ApiKey
+from tenants.models.tenant import Project, Tenant
+from tenants.querysets import ScopedRuleQuerySet
+
+currency_validator = RegexValidator(r"^[A-Z]{3}$", "A currency is three capital letters, such as USD.")
+
+
+class ScopedRule(models.Model):
+    """A rule for a tenant; for one project or one key of it when that is set."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="%(class)ss")
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss"
+    )
+    api_key = models.ForeignKey(
+        ApiKey,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="%(class)ss",
+        verbose_name="API key",
+    )
+    model = models.CharField(
+        max_length=200, blank=True, help_text="Only for this alias; empty: for all together."
+    )
+    per_end_user = models.BooleanField(default=False, help_text="Count each end user alone.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[Any] = ScopedRuleQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    @property
+    def scope(self) -> str:
+        """`tenant`, `project` or `api_key`."""
+        if self.api_key_id is not None:
+            return "api_key"
+        return "tenant" if self.project_id is None else "project"
+
+    def clean(self) -> None:
+        """At most one narrower scope, and of the same tenant."""
+        if self.project_id is not None and self.api_key_id is not None:
+            raise ValidationError({"project": "Choose a project or an API key, not both."})
+        for field in ("project", "api_key"):
+            owner = getattr(self, field)
+            if owner is not None and self.tenant_id and owner.tenant_id != self.tenant_id:
+                raise ValidationError({field: "This belongs to another tenant."})
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self.tenant_id:
+            self.tenant = (self.api_key or self.project).tenant
+        super().save(*args, **kwargs)
+
+
+class RateLimit(ScopedRule):
+    """How many requests or tokens in a time, or how many requests at once."""
+
+    class Kind(models.TextChoices):
+        REQUESTS = "requests", "Requests"
+        TOKENS = "tokens", "Tokens"
+        CONCURRENCY = "concurrency", "Requests at once"
+
+    class Per(models.TextChoices):
+        SECOND = "second", "Second"
+        MINUTE = "minute", "Minute"
+        HOUR = "hour", "Hour"
+        DAY = "day", "Day"
+
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    amount = models.PositiveBigIntegerField(validators=[MinValueValidator(1)])
+    per = models.CharField(
+        max_length=8, choices=Per.choices, blank=True, help_text="Empty for requests at once."
+    )
+    burst = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="At most so many in a row, then evenly.",
+    )
+
+    class Meta:
+        ordering: ClassVar = ["tenant", "pk"]
+
+    def __str__(self) -> str:
+        if self.kind == self.Kind.CONCURRENCY:
+            return f"{self.amount} requests at once"
+        return f"{self.amount} {self.kind} per {self.per}"
+
+    def clean(self) -> None:
+        """A rate has a time, concurrency has none, and only requests come in bursts."""
+        super().clean()
+        if (self.kind == self.Kind.CONCURRENCY) == bool(self.per):
+            raise ValidationError({"per": "Requests and tokens need a time; requests at once have none."})
+        if self.burst is not None and self.kind != self.Kind.REQUESTS:
+            raise ValidationError({"burst": "Only a limit on requests can have a burst."})
+
+
+class Budget(ScopedRule):
+    """How much money in a period."""
+
+    class Period(models.TextChoices):
+        DAY = "day", "Day"
+        WEEK = "week", "Week"
+        MONTH = "month", "Month"
+        QUARTER = "quarter", "Quarter"
+        TOTAL = "total", "Total"
+
+    amount = models.DecimalField(max_digits=20, decimal_places=10, validators=[MinValueValidator(Decimal(0))])
+    currency = models.CharField(max_length=3, default="USD", validators=[currency_validator])
+    period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
+    is_hard = models.BooleanField(default=True, help_text="Hard: requests that do not fit are refused.")
+    alert_at = ArrayField(
+        models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1000)]),
+        default=list,
+        blank=True,
+        help_text="Per cent of the amount at which to alert.",
+    )
+
+    class Meta:
+        ordering: ClassVar = ["tenant", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.amount.normalize():f} {self.currency} per {self.period}"

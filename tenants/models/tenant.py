@@ -1,0 +1,130 @@
+"""Tenants, their projects and the people in them."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils import timezone
+
+from tenants.querysets import TenantScopedQuerySet
+
+
+class User(AbstractUser):
+    """Someone who signs in to the console: an operator (`is_staff`) or, through `Member`, a tenant's developer."""
+
+
+def validate_timezone(name: str) -> None:
+    """Refuse names that the time zone database does not know."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValidationError(f"{name!r} is not a time zone; use a name such as Europe/Berlin.") from None
+
+
+class Tenant(models.Model):
+    """An organisation whose programs call the gateway; the unit of isolation, limits and billing."""
+
+    class TranslationPolicy(models.TextChoices):
+        NEVER = "never", "Never translate between dialects"
+        NO_DEGRADING = "no_degrading", "Translate when nothing degrades"
+        ALLOW = "allow", "Translate; refuse only what would change the answer"
+
+    class UnpricedPolicy(models.TextChoices):
+        ALLOW = "allow", "Serve, and list the model as unpriced"
+        REFUSE = "refuse", "Refuse models without a price"
+
+    slug = models.SlugField(
+        max_length=63, unique=True, help_text="Stands in URLs, logs and exports; keep it."
+    )
+    name = models.CharField(max_length=200)
+    timezone = models.CharField(
+        max_length=64, default="UTC", validators=[validate_timezone], help_text="Where its budget days begin."
+    )
+    allowed_models = ArrayField(
+        models.CharField(max_length=200),
+        null=True,
+        blank=True,
+        help_text="Aliases it may use, wildcards such as claude-* included; empty: every global alias.",
+    )
+    translation_policy = models.CharField(
+        max_length=16, choices=TranslationPolicy.choices, default=TranslationPolicy.ALLOW
+    )
+    unpriced_policy = models.CharField(
+        max_length=16, choices=UnpricedPolicy.choices, default=UnpricedPolicy.ALLOW
+    )
+    suspended_at = models.DateTimeField(
+        null=True, blank=True, help_text="Set: all its keys are refused with 403."
+    )
+    suspended_reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["slug"]
+
+    def __str__(self) -> str:
+        return self.name or self.slug
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether its keys are refused."""
+        return self.suspended_at is not None
+
+    def suspend(self, reason: str = "") -> None:
+        """Refuse its keys from now on."""
+        self.suspended_at, self.suspended_reason = timezone.now(), reason
+        self.save(update_fields=["suspended_at", "suspended_reason"])
+
+    def resume(self) -> None:
+        """Accept its keys again."""
+        self.suspended_at, self.suspended_reason = None, ""
+        self.save(update_fields=["suspended_at", "suspended_reason"])
+
+
+class Project(models.Model):
+    """A part of a tenant with keys, limits and budgets of its own."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="projects")
+    slug = models.SlugField(max_length=63)
+    name = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TenantScopedQuerySet["Project"].as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["tenant", "slug"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "slug"], name="project_slug_per_tenant")
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.slug
+
+
+class Member(models.Model):
+    """A user's role in a tenant."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner", "Owner"
+        DEVELOPER = "developer", "Developer"
+        VIEWER = "viewer", "Viewer"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.DEVELOPER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TenantScopedQuerySet["Member"].as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["tenant", "user"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "user"], name="one_role_per_tenant")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.get_role_display()})"

@@ -1,0 +1,56 @@
+"""Principals from the database."""
+
+from collections.abc import Sequence
+
+from tenants.limits.windows import WINDOW_MS
+from tenants.models import ApiKey, RateLimit, Tenant
+from tenants.principal import Principal, Rule
+
+
+def load_principal(digests: Sequence[str]) -> tuple[str, Principal | None]:
+    """Return the digest and principal of the key that has one of these digests, one per pepper.
+
+    When there is none: the first digest, which is the one that a key made later would get, and None.
+    """
+    key = ApiKey.objects.with_owner().filter(digest__in=digests).first()
+    return (digests[0], None) if key is None else (key.digest, principal_of(key))
+
+
+def principal_of(key: ApiKey) -> Principal:
+    """Return what the hot path needs to know of a key."""
+    tenant = key.tenant
+    return Principal(
+        key_id=key.pk,
+        key_name=key.name,
+        key_prefix=key.prefix,
+        tenant_id=tenant.pk,
+        tenant=tenant.slug,
+        project=key.project.slug if key.project is not None else "",
+        tenant_models=None if tenant.allowed_models is None else tuple(tenant.allowed_models),
+        key_models=None if key.allowed_models is None else tuple(key.allowed_models),
+        expires_at=key.expires_at.timestamp() if key.expires_at is not None else None,
+        is_revoked=key.revoked_at is not None,
+        is_suspended=tenant.is_suspended,
+        refuses_unpriced=tenant.unpriced_policy == Tenant.UnpricedPolicy.REFUSE,
+        translation_policy=tenant.translation_policy,
+        rules=tuple(_rule(limit, key) for limit in RateLimit.objects.of_key(key)),
+    )
+
+
+def _rule(limit: RateLimit, key: ApiKey) -> Rule:
+    names = {
+        "tenant": key.tenant.slug,
+        "project": key.project.slug if key.project is not None else "",
+        "api_key": key.name,
+    }
+    return Rule(
+        id=limit.pk,
+        scope=limit.scope,  # type: ignore[arg-type]
+        scope_name=names[limit.scope],
+        kind=limit.kind,  # type: ignore[arg-type]
+        amount=limit.amount,
+        window_ms=WINDOW_MS.get(limit.per, 0),
+        burst=limit.burst or 0,
+        model=limit.model,
+        per_end_user=limit.per_end_user,
+    )

@@ -1,0 +1,44 @@
+"""Tenant isolation as a queryset verb, so that forgetting it is visible."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from tenants.models import Tenant
+
+
+class TenantScopedQuerySet[M: models.Model](models.QuerySet[M]):
+    """The base of every tenant-owned model's queryset."""
+
+    def for_tenant(self, tenant: Tenant | int) -> Self:
+        """Only what this tenant owns."""
+        return self.filter(tenant=tenant)
+
+
+class ApiKeyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
+    """Questions about sets of API keys."""
+
+    def active(self) -> Self:
+        """Keys that may be used now: neither revoked nor expired."""
+        now = models.functions.Now()
+        not_expired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
+        return self.filter(not_expired, revoked_at__isnull=True)
+
+    def with_owner(self) -> Self:
+        """Tenant and project in the same query."""
+        return self.select_related("tenant", "project")
+
+
+class ScopedRuleQuerySet[M: models.Model](TenantScopedQuerySet[M]):
+    """Limits and budgets: rules that belong to a tenant, one of its projects or one of its keys."""
+
+    def of_key(self, key: Any) -> Self:
+        """Every rule that a request with this key has to pass, widest scope first."""
+        tenant_wide = models.Q(project__isnull=True, api_key__isnull=True)
+        own = models.Q(api_key=key)
+        if key.project_id is not None:
+            own |= models.Q(project=key.project_id)
+        return self.filter(tenant_wide | own, tenant=key.tenant_id).order_by("pk")

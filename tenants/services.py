@@ -1,0 +1,80 @@
+"""What is done to tenants in more than one step."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from tenants import keys
+from tenants.announcements import principals_changed
+from tenants.models import ApiKey, Project, Tenant, User
+
+MIN_SECRET_LENGTH = 20
+PRINTABLE = frozenset(map(chr, range(0x21, 0x7F)))  # what fits into a header: ASCII without blanks
+
+
+@transaction.atomic
+def create_key(
+    *,
+    tenant: Tenant,
+    name: str,
+    project: Project | None = None,
+    allowed_models: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+    secret: str | None = None,
+    created_by: User | None = None,
+) -> tuple[ApiKey, str]:
+    """Create a key and return it with its secret, which is not kept; raises ValidationError.
+
+    `secret` brings a key that exists elsewhere; without it one is made.
+    """
+    key = ApiKey(
+        tenant=tenant,
+        name=name,
+        project=project,
+        allowed_models=None if allowed_models is None else list(allowed_models),
+        expires_at=expires_at,
+        created_by=created_by,
+    )
+    secret = secret or keys.generate()
+    give_secret(key, secret)
+    key.full_clean()
+    key.save()
+    return key, secret
+
+
+def give_secret(key: ApiKey, secret: str) -> None:
+    """Set a key's secret, without saving; raises ValidationError when it is malformed or another key has it.
+
+    Workers forget the secret that it had when the transaction is committed.
+    """
+    check_secret(secret)
+    if ApiKey.objects.filter(digest__in=digests(secret)).exclude(pk=key.pk).exists():
+        raise ValidationError({"secret": "Another key has this secret."})
+    if key.digest:
+        transaction.on_commit(partial(principals_changed, key.tenant_id, gone=(key.digest,)))
+    key.set_secret(secret)
+
+
+def has_secret(key: ApiKey, secret: str) -> bool:
+    """Whether this is the key's secret, whichever of the peppers it was hashed with."""
+    return key.digest in digests(secret)
+
+
+def digests(secret: str) -> list[str]:
+    """What may be stored of a secret, one for each pepper."""
+    return [keys.digest(secret, pepper.value) for pepper in keys.peppers(settings.TOLLGATE_KEY_PEPPERS)]
+
+
+def check_secret(secret: str) -> None:
+    """Raise ValidationError unless a secret is long enough and fits into a header."""
+    if not MIN_SECRET_LENGTH <= len(secret) <= keys.MAX_KEY_LENGTH or not PRINTABLE.issuperset(secret):
+        raise ValidationError(
+            {
+                "secret": f"A secret has {MIN_SECRET_LENGTH} to {keys.MAX_KEY_LENGTH} characters: "
+                "ASCII letters, digits and punctuation, no blanks."
+            }
+        )
