@@ -31,6 +31,8 @@ def create_key(
 
     `secret` brings a key that exists elsewhere; without it one is made.
     """
+    if ApiKey.objects.for_tenant(tenant).filter(name=name).exists():
+        raise ValidationError({"name": f"{tenant.slug} has a key {name!r} already."})
     key = ApiKey(
         tenant=tenant,
         name=name,

@@ -30,9 +30,7 @@ class Deployment(models.Model):
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
     model = models.CharField(max_length=200, help_text="The upstream's own name.")
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CHAT)
-    dialect = models.CharField(
-        max_length=32, blank=True, help_text="Empty: the first of its provider's dialects."
-    )
+    dialect = models.CharField(max_length=32, blank=True, help_text="Empty: the first of its provider's dialects.")
     context_window = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     region = models.CharField(max_length=63, blank=True)

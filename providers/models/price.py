@@ -74,9 +74,7 @@ class ModelPrice(models.Model):
         ordering: ClassVar = ["deployment", "side", "-effective_from"]
         verbose_name = "price"
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["deployment", "side", "effective_from"], name="one_price_at_a_time"
-            )
+            models.UniqueConstraint(fields=["deployment", "side", "effective_from"], name="one_price_at_a_time")
         ]
 
     def __str__(self) -> str:

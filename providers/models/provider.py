@@ -26,9 +26,7 @@ def _seconds(default: float, help_text: str) -> models.FloatField:
 
 
 def _count(default: int, help_text: str = "") -> models.PositiveIntegerField:
-    return models.PositiveIntegerField(
-        default=default, validators=[MinValueValidator(1)], help_text=help_text
-    )
+    return models.PositiveIntegerField(default=default, validators=[MinValueValidator(1)], help_text=help_text)
 
 
 class Provider(models.Model):
@@ -45,9 +43,7 @@ class Provider(models.Model):
         help_text="What it speaks, best first; empty: what the adapter speaks.",
     )
     credential_encrypted = models.TextField(blank=True, editable=False)
-    headers = models.JSONField(
-        default=dict, blank=True, help_text="Further headers for every request, as JSON."
-    )
+    headers = models.JSONField(default=dict, blank=True, help_text="Further headers for every request, as JSON.")
     allow_private_address = models.BooleanField(
         default=False, help_text="Allow addresses of private networks and of this machine."
     )
@@ -61,12 +57,8 @@ class Provider(models.Model):
     between_tokens_timeout = _seconds(60, "Seconds between two tokens.")
     total_timeout = _seconds(600, "Seconds for a whole answer.")
 
-    requests_per_second = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)]
-    )
-    tokens_per_minute = models.PositiveBigIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)]
-    )
+    requests_per_second = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    tokens_per_minute = models.PositiveBigIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     max_concurrency = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
 
     breaker_enabled = models.BooleanField(default=True)
@@ -74,9 +66,7 @@ class Provider(models.Model):
     breaker_window = _seconds(60, "Seconds.")
     breaker_open_for = _seconds(60, "Seconds until a first try again.")
     breaker_half_open_successes = _count(2, "Successes that close it again.")
-    cooldown_enabled = models.BooleanField(
-        default=True, help_text="Rest after a 429, as long as the provider asks."
-    )
+    cooldown_enabled = models.BooleanField(default=True, help_text="Rest after a 429, as long as the provider asks.")
     cooldown_max = _seconds(300, "Seconds at the most.")
 
     created_at = models.DateTimeField(auto_now_add=True)
@@ -127,11 +117,7 @@ class Provider(models.Model):
             return {"headers": 'Give an object of names and values, such as {"x-team": "ml"}.'}
         for name, value in self.headers.items():
             text = f"{name}{value}"
-            if (
-                not isinstance(value, str)
-                or any(character in text for character in "\r\n\0")
-                or not name.isascii()
-            ):
+            if not isinstance(value, str) or any(character in text for character in "\r\n\0") or not name.isascii():
                 return {"headers": f"Header {name!r} needs a text value without line breaks."}
         return {}
 

@@ -48,19 +48,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         make_state_dir(settings.STATE_DIR)
-        is_changed = seed() or follow_simulator()
-        if is_changed or not ConfigRevision.objects.filter(status=ConfigRevision.Status.PUBLISHED).exists():
-            self.publish()
+        if seed() or not ConfigRevision.objects.filter(status=ConfigRevision.Status.PUBLISHED).exists():
+            self.publish("First run")
+        if follow_simulator():
+            self.publish("The simulator has another port")
 
-    def publish(self) -> None:
+    def publish(self, note: str) -> None:
         try:
-            published = publish(
-                note="First run" if ConfigRevision.objects.count() == 0 else "Simulator moved"
-            )
+            published = publish(note=note)
         except StoreUnavailable as error:
             raise CommandError(str(error)) from None
-        if published.errors:
-            raise CommandError(" ".join(published.errors))
+        for sentence in published.errors:  # somebody's later changes are no reason not to start
+            self.stderr.write(sentence)
 
 
 def is_seeded() -> bool:
@@ -86,7 +85,7 @@ def seed() -> bool:
             "tenant": "demo",
             "chat_model": model_for("openai_chat", starters),
             "messages_model": model_for("anthropic_messages", starters),
-            "simulator": not starters,
+            "simulator": needs_simulator(starters),
         }
         write_facts(facts)  # before the commit: a password that nobody can read would lock everybody out
     return True
@@ -111,12 +110,10 @@ def follow_simulator() -> bool:
 
 def configured_adapters() -> list[Adapter]:
     """The vendors whose key is in the environment."""
-    return [
-        each for each in ADAPTERS.values() if each.credential_variable and envstr(each.credential_variable)
-    ]
+    return [each for each in ADAPTERS.values() if each.credential_variable and envstr(each.credential_variable)]
 
 
-def demo(starters: Iterable[Adapter]) -> Block:
+def demo(starters: list[Adapter]) -> Block:
     """The configuration of the first run."""
     providers = [
         {"slug": each.name, "adapter": each.name, "credential": f"${{{each.credential_variable}}}"}
@@ -124,11 +121,10 @@ def demo(starters: Iterable[Adapter]) -> Block:
     ]
     deployments = [starter_deployment(each) for each in starters]
     routes = [
-        {"alias": deployment["model"], "targets": [{"deployment": deployment["slug"]}]}
-        for deployment in deployments
+        {"alias": deployment["model"], "targets": [{"deployment": deployment["slug"]}]} for deployment in deployments
     ]
     declared: Block = {"providers": providers, "deployments": deployments, "routes": routes}
-    if not deployments:
+    if needs_simulator(starters):
         declared = {name: part + simulated()[name] for name, part in declared.items()}
     return declared | {"tenants": [demo_tenant()]}
 
@@ -189,12 +185,15 @@ def demo_tenant() -> Block:
     }
 
 
+def needs_simulator(starters: Iterable[Adapter]) -> bool:
+    """Whether some dialect would have nothing to try: the simulator stands in where no vendor's key is at hand."""
+    spoken = {each.dialects[0] for each in starters}
+    return not spoken.issuperset(("openai_chat", "anthropic_messages"))
+
+
 def model_for(dialect: str, starters: list[Adapter]) -> str:
-    """The alias to try a dialect with: one that speaks it where there is one."""
-    if not starters:
-        return "demo"
-    speaking = [each for each in starters if dialect in each.dialects]
-    return (speaking or starters)[0].starter_model
+    """The alias to try a dialect with: a vendor's, else the simulator's."""
+    return next((each.starter_model for each in starters if each.dialects[0] == dialect), "demo")
 
 
 # --- Facts -------------------------------------------------------------------------------------------------
