@@ -1,5 +1,6 @@
 """The ASGI application: the plane split, and the lifespan that opens and closes the runtime."""
 
+import gc
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -49,9 +50,13 @@ class Application:
         except Exception as error:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
+        # What is there now stays for ever: the collector need not look at it again with every full collection.
+        gc.collect()
+        gc.freeze()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await handler.runtime.aclose()
+        handler.access_log.flush()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _open(self) -> DataPlaneHandler:
@@ -76,9 +81,7 @@ class Application:
 
 def is_data_plane(path: str, method: str) -> bool:
     """Whether a request is for the data plane; HEAD / is what Claude Code asks first."""
-    return (
-        path.startswith(DATA_PLANE_PREFIXES) or path in DATA_PLANE_PATHS or (path == "/" and method == "HEAD")
-    )
+    return path.startswith(DATA_PLANE_PREFIXES) or path in DATA_PLANE_PATHS or (path == "/" and method == "HEAD")
 
 
 application = Application()

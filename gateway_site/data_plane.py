@@ -41,17 +41,13 @@ WATCH_AFTER_SECONDS = 0.25  # short requests end before anybody could have left
 CLIENT_CLOSED_REQUEST = 499
 JSON = (b"content-type", b"application/json")
 ANTHROPIC_PATHS = ("/v1/messages",)
-QUIET_PATHS = frozenset(
-    {"/health", "/healthz", "/ready", "/metrics", "/"}
-)  # polled by machines: counted, not logged
+QUIET_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics", "/"})  # polled by machines: counted, not logged
 
 
 class DataPlaneHandler:
     """Serves one request per call, for one runtime."""
 
-    def __init__(
-        self, runtime: Runtime, *, access_log: AccessLog, max_body_bytes: int, body_timeout: float
-    ) -> None:
+    def __init__(self, runtime: Runtime, *, access_log: AccessLog, max_body_bytes: int, body_timeout: float) -> None:
         self.runtime = runtime
         self.access_log = access_log
         self.max_body_bytes = max_body_bytes

@@ -163,9 +163,7 @@ class EmbeddedStore(ABC):
         account, status = self.account, directory.lstat()
         expected = {os.geteuid()} if account is None else {0, account.uid}
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in expected:
-            raise StateError(
-                f"{directory} exists and is not ours (uid {status.st_uid}); remove it and try again."
-            )
+            raise StateError(f"{directory} exists and is not ours (uid {status.st_uid}); remove it and try again.")
         if account is not None:
             os.chown(directory, account.uid, account.gid)
         directory.chmod(0o700)
@@ -334,9 +332,7 @@ def _package(name: str) -> Path:
     # Found, not imported: importing starts the package's own process management.
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise StateError(
-            f"The package {name} is not installed; set DATABASE_URL and VALKEY_URL, or install it."
-        )
+        raise StateError(f"The package {name} is not installed; set DATABASE_URL and VALKEY_URL, or install it.")
     return Path(spec.submodule_search_locations[0])
 
 
@@ -373,7 +369,5 @@ def wait_ready(store: EmbeddedStore, process: subprocess.Popen[bytes], *, timeou
     deadline = time.monotonic() + timeout
     while not store.is_ready(process.pid):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise StateError(
-                f"{store.name} did not start; its log {store.log} ends with:\n{log_tail(store.log)}"
-            )
+            raise StateError(f"{store.name} did not start; its log {store.log} ends with:\n{log_tail(store.log)}")
         time.sleep(0.01)

@@ -3,6 +3,7 @@
 Every name may also be given as `NAME_FILE`, the path of a file that holds the value (Docker and Kubernetes secrets).
 """
 
+import math
 import os
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def _number(name: str, default: float, kind: type, minimum: float | None) -> flo
         return default
     try:
         number: float = kind(value)
+        if not math.isfinite(number):
+            raise ValueError
     except ValueError:
         raise SettingError(f"{name} must be a number, not {value!r}.") from None
     if minimum is not None and number < minimum:
@@ -78,5 +81,6 @@ def _number(name: str, default: float, kind: type, minimum: float | None) -> flo
 def _read_file(name: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingError(f"{name}_FILE points at {path}, which cannot be read: {error.strerror}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingError(f"{name}_FILE points at {path}, which cannot be read: {reason}.") from None

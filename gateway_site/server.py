@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from gateway_site.env import envint, envlist
+from gateway_site.one_write import OneWriteProtocol
 
 APPLICATION = "gateway_site.asgi:application"
 
@@ -52,7 +53,7 @@ def config(*, host: str, port: int) -> uvicorn.Config:
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -206,9 +206,7 @@ UNFOLD = {
     "SITE_ICON": lambda request: static("img/logo.svg"),
     "SITE_URL": None,
     "STYLES": [lambda request: static("css/console.css")],
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/favicon.svg")}
-    ],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/favicon.svg")}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",

@@ -34,9 +34,7 @@ def make_state_dir(directory: Path) -> None:
     """Create it, closed to others; as root it can be passed through, for stores do not run as root."""
     directory.mkdir(parents=True, exist_ok=True)
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise StateError(
-            f"{directory} cannot be written to; set TOLLGATE_STATE_DIR to a directory of your own."
-        )
+        raise StateError(f"{directory} cannot be written to; set TOLLGATE_STATE_DIR to a directory of your own.")
     if os.geteuid() == 0:
         directory.chmod(0o711)
     elif directory.stat().st_uid == os.geteuid():
@@ -91,9 +89,7 @@ def read_environment(directory: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except PermissionError:
-        raise StateError(
-            f"{directory} belongs to another user; run as that user, or set TOLLGATE_STATE_DIR."
-        ) from None
+        raise StateError(f"{directory} belongs to another user; run as that user, or set TOLLGATE_STATE_DIR.") from None
     except ValueError:
         raise StateError(
             f"{directory / 'environment.json'} is damaged; restore it, for it holds your secrets."
@@ -110,9 +106,7 @@ def write_environment(directory: Path, values: Mapping[str, str]) -> None:
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with open(
-        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

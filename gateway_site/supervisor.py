@@ -107,9 +107,7 @@ def describe_exit(status: int) -> str:
 def stop_order[T](started: Sequence[T], group: Callable[[T], str]) -> list[list[T]]:
     """Return who stops together, in turn: the last started first, neighbours of one group at once."""
     keyed = [(group(item) or f"#{index}", item) for index, item in enumerate(started)]
-    return [
-        [item for _, item in members] for _, members in groupby(reversed(keyed), key=lambda pair: pair[0])
-    ]
+    return [[item for _, item in members] for _, members in groupby(reversed(keyed), key=lambda pair: pair[0])]
 
 
 # --- Processes ----------------------------------------------------------------------------------------------

@@ -69,12 +69,8 @@ class Options:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--host", default=envstr("HOST", "127.0.0.1"), help="address to listen on (HOST, 127.0.0.1)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=envint("PORT", 8080), help="port to listen on (PORT, 8080)"
-    )
+    parser.add_argument("--host", default=envstr("HOST", "127.0.0.1"), help="address to listen on (HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=envint("PORT", 8080), help="port to listen on (PORT, 8080)")
     parser.add_argument(
         "--workers",
         type=int,
@@ -249,9 +245,7 @@ def connect_to_postgres(url: str) -> None:
 def connect_to_valkey(url: str) -> None:
     import redis  # here and not above, as psycopg
 
-    with redis.Redis.from_url(
-        url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS
-    ) as client:
+    with redis.Redis.from_url(url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS) as client:
         client.ping()
 
 
@@ -318,12 +312,8 @@ def forget_metrics(metrics: Path) -> Callable[[int], None]:
 
 def wait_until_ready(supervisor: Supervisor, options: Options) -> None:
     web = [child for child in supervisor.children if child.service.reports_ready]
-    supervisor.wait_for(
-        lambda: all(child.ready for child in web), timeout=READY_SECONDS, what="The web workers"
-    )
-    supervisor.wait_for(
-        lambda: answers_ready(options), timeout=READY_SECONDS, what=f"{options.base_url}/ready"
-    )
+    supervisor.wait_for(lambda: all(child.ready for child in web), timeout=READY_SECONDS, what="The web workers")
+    supervisor.wait_for(lambda: answers_ready(options), timeout=READY_SECONDS, what=f"{options.base_url}/ready")
 
 
 def answers_ready(options: Options) -> bool:

@@ -2,10 +2,14 @@
 
 from time import monotonic
 
+import structlog
+
 from routing.exchange import Exchange
 from routing.meter import price_exchange
 from tenants.limits.admission import Admission, Reservation
 from tenants.usage_event import UsageEvent, encode
+
+log = structlog.get_logger("tollgate.account")
 
 
 class Account:
@@ -13,9 +17,7 @@ class Account:
 
     __slots__ = ("_admission", "_exchange", "_is_settled", "_reservation", "_worker")
 
-    def __init__(
-        self, admission: Admission, exchange: Exchange, reservation: Reservation, worker: str
-    ) -> None:
+    def __init__(self, admission: Admission, exchange: Exchange, reservation: Reservation, worker: str) -> None:
         self._admission = admission
         self._exchange = exchange
         self._reservation = reservation
@@ -29,14 +31,21 @@ class Account:
         self._is_settled = True
         exchange = self._exchange
         exchange.outcome, exchange.status, exchange.error_code = outcome, status, error_code
-        price_exchange(exchange)
+        try:
+            price_exchange(exchange)
+        except Exception:
+            # A record without a price can be rated again; a record that was never written is lost.
+            log.exception("pricing_failed", request_id=exchange.request_id)
+            exchange.cost_status = "unpriced"
         await self._admission.settle(self._reservation, encode(usage_event(exchange, self._worker)))
 
 
 def usage_event(exchange: Exchange, worker: str) -> UsageEvent:
     """Return what the ledger keeps of an exchange that got as far as a reservation."""
     principal, facts, operation = exchange.principal, exchange.facts, exchange.operation
-    assert principal is not None and facts is not None and operation is not None
+    assert principal is not None
+    assert facts is not None
+    assert operation is not None
     deployment, usage, now = exchange.deployment, exchange.usage, monotonic()
     first = exchange.first_token_at
     return UsageEvent(

@@ -19,13 +19,9 @@ def compile_snapshot() -> values.Snapshot:
         providers=tuple(_provider(row) for row in Provider.objects.order_by("slug")),
         deployments=tuple(
             _deployment(row)
-            for row in Deployment.objects.order_by("slug")
-            .select_related("provider")
-            .prefetch_related("prices")
+            for row in Deployment.objects.order_by("slug").select_related("provider").prefetch_related("prices")
         ),
-        routes=tuple(
-            _route(row) for row in Route.objects.order_by("name").prefetch_related("targets__deployment")
-        ),
+        routes=tuple(_route(row) for row in Route.objects.order_by("name").prefetch_related("targets__deployment")),
         aliases=tuple(
             values.Alias(name=row.name, route=row.route.name, tenant_id=row.tenant_id)
             for row in ModelAlias.objects.order_by("name", "tenant_id").select_related("route")

@@ -81,9 +81,7 @@ def check_media_type(value: bytes | None) -> None:
     media_type = value.partition(b";")[0].strip().lower()
     if media_type and media_type != b"application/json" and not media_type.endswith(b"+json"):
         shown = media_type.decode("ascii", "replace")
-        raise UnsupportedMediaType(
-            f"Send 'Content-Type: application/json'; {shown!r} is not understood here."
-        )
+        raise UnsupportedMediaType(f"Send 'Content-Type: application/json'; {shown!r} is not understood here.")
 
 
 def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
@@ -91,9 +89,7 @@ def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
     windows: Sequence[int] = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15)}.get(encoding, ())
     if not windows:
         shown = encoding.decode("ascii", "replace")
-        raise UnsupportedMediaType(
-            f"'Content-Encoding: {shown}' is not understood here; send gzip, deflate or none."
-        )
+        raise UnsupportedMediaType(f"'Content-Encoding: {shown}' is not understood here; send gzip, deflate or none.")
     for window in windows:
         decoder = zlib.decompressobj(window)
         try:

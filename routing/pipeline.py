@@ -138,9 +138,7 @@ def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError
             param="model",
         )
     if "disabled" in reasons:
-        return Unavailable(
-            f"Every deployment of model {facts.model!r} is switched off.", code="no_target_available"
-        )
+        return Unavailable(f"Every deployment of model {facts.model!r} is switched off.", code="no_target_available")
     return InvalidRequest(
         f"Model {facts.model!r} cannot be used for {operation.name}.",
         code="wrong_kind_of_model",
@@ -195,15 +193,11 @@ class Call:
                 exchange.is_usage_final = exchange.usage.is_reported
                 await self.account.settle("served", status=response.status_code)
             else:
-                await self.account.settle(
-                    "rejected", status=response.status_code, error_code="upstream_rejected"
-                )
+                await self.account.settle("rejected", status=response.status_code, error_code="upstream_rejected")
             response.pairs = [*response.pairs, (b"x-tollgate-cost", f"{exchange.cost or 0:f}".encode())]
         return response
 
-    async def attempt(
-        self, attempt: Attempt, route: LiveRoute, headers: tuple[tuple[bytes, bytes], ...]
-    ) -> Result:
+    async def attempt(self, attempt: Attempt, route: LiveRoute, headers: tuple[tuple[bytes, bytes], ...]) -> Result:
         """Ask one deployment, and judge what comes."""
         deployment, exchange = attempt.target.deployment, self.exchange
         exchange.deployment = deployment
@@ -249,9 +243,7 @@ class Call:
         timeouts = deployment.provider.timeouts
         remaining = exchange.started + (route.facts.total_timeout or timeouts.total) - monotonic()
         limit = (
-            min(remaining, route.facts.first_token_timeout or timeouts.first_token)
-            if facts.is_stream
-            else remaining
+            min(remaining, route.facts.first_token_timeout or timeouts.first_token) if facts.is_stream else remaining
         )
         async with asyncio.timeout(limit):
             upstream = await self.transport.open(
@@ -263,9 +255,7 @@ class Call:
             record.status = upstream.status
             try:
                 if facts.is_stream and upstream.status < 400 and upstream.content_type == "text/event-stream":
-                    stream = Stream(
-                        upstream=upstream, watch=self.dialect.watch(facts), splitter=FrameSplitter()
-                    )
+                    stream = Stream(upstream=upstream, watch=self.dialect.watch(facts), splitter=FrameSplitter())
                     await hold_until_content(stream)
                     content = b""
                 else:
@@ -309,9 +299,7 @@ class Call:
         if status < 400:
             if upstream.content_type == "text/event-stream" or content.lstrip()[:1] not in {b"{", b"["}:
                 record.result = "not_an_answer"
-                error = UpstreamFailed(
-                    "The upstream answered with something that is not an answer of its format."
-                )
+                error = UpstreamFailed("The upstream answered with something that is not an answer of its format.")
                 return Result(Verdict.TRY_NEXT, error=error)
             if self.dialect.is_error_body(content):
                 record.result = "error_body"

@@ -57,7 +57,7 @@ class Runtime:
     async def open(self) -> None:
         """Connect, load the configuration from wherever it can be had, and begin to follow changes."""
         await self.valkey.open()
-        self.spool.adopt(_live_workers(self._state_dir / "spool"))
+        self.spool.adopt(_is_running)
         self.swap(await self._boot())
         for work in (self._listen, self._poll, self._keep_house):
             self._tasks.append(asyncio.create_task(work(), name=work.__name__))
@@ -159,12 +159,7 @@ class Runtime:
                 await self.admission.replay()
 
 
-def _live_workers(folder: Path) -> frozenset[str]:
-    """Return the names of spool files whose worker still runs on this host."""
-    host = socket.gethostname()
-    alive = set()
-    for path in folder.glob("*.jsonl"):
-        name, _, pid = path.stem.rpartition("-")
-        if name != host or (pid.isdigit() and Path(f"/proc/{pid}").exists()):
-            alive.add(path.stem)
-    return frozenset(alive)
+def _is_running(worker: str) -> bool:
+    """Whether a worker still runs; of other hosts we cannot know, and leave their spool to them."""
+    host, _, pid = worker.rpartition("-")
+    return host != socket.gethostname() or (pid.isdigit() and Path(f"/proc/{pid}").exists())

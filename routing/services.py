@@ -60,7 +60,8 @@ def roll_back(*, revision: ConfigRevision, author: Any = None) -> Published:
         _lock()
         newest = ConfigRevision.objects.order_by("-number").first()
         served = _newest_published()
-        assert newest is not None and served is not None
+        assert newest is not None
+        assert served is not None
         snapshot = decode(bytes(revision.blob))
         again = _create(
             snapshot,
@@ -88,9 +89,7 @@ def announce(revision: ConfigRevision) -> None:
                 pipeline.publish(CHANNEL, str(revision.number))
                 pipeline.execute()
     except StoreUnavailable as error:
-        raise StoreUnavailable(
-            f"Revision {revision.number} is stored but could not be announced: {error}"
-        ) from error
+        raise StoreUnavailable(f"Revision {revision.number} is stored but could not be announced: {error}") from error
     log.info("configuration_published", revision=revision.number, changes=len(revision.diff))
 
 

@@ -168,9 +168,7 @@ class LiveDeployment:
 
     def unit_price(self, moment: float) -> Decimal | None:
         """The sell price of input and output together, for comparing; None when unpriced."""
-        prices = [
-            price for price in self.facts.prices if price.side == "sell" and price.effective_from <= moment
-        ]
+        prices = [price for price in self.facts.prices if price.side == "sell" and price.effective_from <= moment]
         if not prices:
             return None
         newest = max(prices, key=lambda price: price.effective_from)
@@ -242,11 +240,7 @@ class LiveSnapshot:
         self._global = _Names()
         self._tenants: dict[int, _Names] = {}
         for alias in snapshot.aliases:
-            names = (
-                self._global
-                if alias.tenant_id is None
-                else self._tenants.setdefault(alias.tenant_id, _Names())
-            )
+            names = self._global if alias.tenant_id is None else self._tenants.setdefault(alias.tenant_id, _Names())
             names.add(alias.name, self.routes[alias.route])
         self.pools = {deployment.pool for deployment in self.deployments.values()}
 

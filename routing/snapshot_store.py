@@ -21,10 +21,7 @@ COPY_NAME = "snapshot.json"
 def newest_blob() -> bytes | None:
     """Return the newest published configuration from the database."""
     revision = (
-        ConfigRevision.objects.filter(status=ConfigRevision.Status.PUBLISHED)
-        .order_by("-number")
-        .only("blob")
-        .first()
+        ConfigRevision.objects.filter(status=ConfigRevision.Status.PUBLISHED).order_by("-number").only("blob").first()
     )
     return bytes(revision.blob) if revision is not None else None
 

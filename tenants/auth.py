@@ -88,11 +88,7 @@ class Authenticator:
         try:
             return await asyncio.shield(task)
         except StoreUnavailable:
-            if (
-                known is not None
-                and known.principal is not None
-                and known.fresh_until > monotonic() - STALE_SECONDS
-            ):
+            if known is not None and known.principal is not None and known.fresh_until > monotonic() - STALE_SECONDS:
                 return known.principal
             raise Unavailable(
                 "API keys cannot be checked right now. Try again in a moment.",
@@ -139,9 +135,7 @@ class Authenticator:
             await self._valkey.run(STORE_PRINCIPAL, names, generation, _encode(principal), lifetime)
 
     def _remember(self, inner: bytes, principal: Principal | None) -> None:
-        lifetime = (
-            self._cache_seconds if principal is not None else min(NEGATIVE_SECONDS, self._cache_seconds)
-        )
+        lifetime = self._cache_seconds if principal is not None else min(NEGATIVE_SECONDS, self._cache_seconds)
         self._cache[inner] = _Entry(principal, monotonic() + lifetime)
         self._cache.move_to_end(inner)
         while len(self._cache) > self._cache_size:
@@ -168,9 +162,7 @@ def _text(value: bytes) -> str:
 
 def _admit(principal: Principal | None) -> Principal:
     if principal is None:
-        raise Unauthenticated(
-            "This API key is not valid. Check that it was copied whole.", code="invalid_api_key"
-        )
+        raise Unauthenticated("This API key is not valid. Check that it was copied whole.", code="invalid_api_key")
     refusal = refusal_of(principal, time())
     if refusal is not None:
         raise refusal

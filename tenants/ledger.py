@@ -128,9 +128,7 @@ def write_records(events: Sequence[UsageEvent]) -> int:
     for day in sorted({_moment(event).date() for event in events}):
         ensure_partition(day)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE TEMPORARY TABLE incoming (LIKE tenants_usagerecord INCLUDING DEFAULTS) ON COMMIT DROP"
-        )
+        cursor.execute("CREATE TEMPORARY TABLE incoming (LIKE tenants_usagerecord INCLUDING DEFAULTS) ON COMMIT DROP")
         columns = ", ".join(COLUMNS)
         with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:  # type: ignore[attr-defined]
             for event in events:
@@ -175,9 +173,7 @@ def _store_batch(client: redis.Redis, entries: Sequence[tuple[bytes, dict[bytes,
     return records
 
 
-def _readable(
-    client: redis.Redis, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]
-) -> Iterator[UsageEvent]:
+def _readable(client: redis.Redis, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[UsageEvent]:
     for entry_id, fields in entries:
         try:
             yield decode(fields[b"event"])

@@ -20,12 +20,24 @@ def connect() -> None:
 
 
 def _saved(sender: type, instance: Any, **_: Any) -> None:
-    transaction.on_commit(partial(principals_changed, _tenant_id(instance)))
+    _announce(_tenant_id(instance))
 
 
 def _deleted(sender: type, instance: Any, **_: Any) -> None:
-    gone = (instance.digest,) if isinstance(instance, ApiKey) else ()
-    transaction.on_commit(partial(principals_changed, _tenant_id(instance), gone=gone))
+    _announce(_tenant_id(instance), (instance.digest,) if isinstance(instance, ApiKey) else ())
+
+
+def _announce(tenant_id: int, gone: tuple[str, ...] = ()) -> None:
+    """Announce after the commit, once per transaction for a tenant whose rows change one by one."""
+    announcement = partial(principals_changed, tenant_id, gone=gone)
+    waiting = (callback for _, callback, *_ in transaction.get_connection().run_on_commit)
+    if not gone and any(isinstance(other, partial) and _is_same(announcement, other) for other in waiting):
+        return
+    transaction.on_commit(announcement)
+
+
+def _is_same(one: partial[None], other: partial[None]) -> bool:
+    return (one.func, one.args) == (other.func, other.args)
 
 
 def _tenant_id(instance: Any) -> int:

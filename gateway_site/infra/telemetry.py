@@ -12,9 +12,7 @@ SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.25, 1)
 
 http_requests = Counter("http_requests_total", "Requests answered.", ["path", "status"])
-http_duration = Histogram(
-    "http_request_duration_seconds", "Time to the last byte.", ["path"], buckets=SECONDS
-)
+http_duration = Histogram("http_request_duration_seconds", "Time to the last byte.", ["path"], buckets=SECONDS)
 llm_requests = Counter("llm_requests_total", "Requests for a model.", ["alias", "deployment", "outcome"])
 llm_duration = Histogram(
     "llm_request_duration_seconds",
@@ -40,12 +38,8 @@ active_streams = Gauge("active_streams", "Streams in flight.", multiprocess_mode
 config_revision = Gauge("config_revision", "The revision that is served.", multiprocess_mode="livemin")
 usage_spooled = Counter("usage_spooled_total", "Usage events kept on disk because Valkey was away.")
 ledger_records = Counter("ledger_records_total", "Usage events written to the ledger.")
-ledger_lag = Gauge(
-    "ledger_lag_seconds", "Age of the oldest event at the last drain.", multiprocess_mode="mostrecent"
-)
-queue_depth = Gauge(
-    "usage_stream_length", "Usage events not yet in the ledger.", multiprocess_mode="mostrecent"
-)
+ledger_lag = Gauge("ledger_lag_seconds", "Age of the oldest event at the last drain.", multiprocess_mode="mostrecent")
+queue_depth = Gauge("usage_stream_length", "Usage events not yet in the ledger.", multiprocess_mode="mostrecent")
 
 
 class Handles[M: (Counter, Histogram, Gauge)]:

@@ -58,9 +58,7 @@ class Address:
         if parts.scheme == "unix":
             return cls(path=unquote(parts.path), database=int(options.get("db", ["0"])[0]), **login)
         if parts.scheme not in {"redis", "rediss", "valkey", "valkeys"}:
-            raise ValueError(
-                f"VALKEY_URL must start with redis://, rediss:// or unix://, not {parts.scheme}://"
-            )
+            raise ValueError(f"VALKEY_URL must start with redis://, rediss:// or unix://, not {parts.scheme}://")
         return cls(
             host=parts.hostname or "127.0.0.1",
             port=parts.port or 6379,
@@ -101,7 +99,8 @@ class HotValkey:
         self._deadline = deadline
         self._protocol: _Protocol | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._lost = asyncio.Event()
+        self._away = asyncio.Event()
+        self._away.set()
 
     @property
     def is_connected(self) -> bool:
@@ -120,8 +119,9 @@ class HotValkey:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
-        if self._protocol is not None:
-            self._protocol.close()
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.close()
 
     def call(self, *command: bytes | str | int) -> asyncio.Future[Reply]:
         """Send one command; the future brings the reply, or StoreUnavailable, or ScriptFailed."""
@@ -129,9 +129,7 @@ class HotValkey:
             raise StoreUnavailable("Valkey is not connected.")
         return self._protocol.send(hiredis.pack_command(command))
 
-    async def run(
-        self, script: Script, keys: tuple[bytes | str, ...], *arguments: bytes | str | int
-    ) -> Reply:
+    async def run(self, script: Script, keys: tuple[bytes | str, ...], *arguments: bytes | str | int) -> Reply:
         """Run a script; one that Valkey has forgotten (a restart, SCRIPT FLUSH) is loaded again."""
         try:
             return await self.call(b"EVALSHA", script.digest, len(keys), *keys, *arguments)
@@ -144,27 +142,34 @@ class HotValkey:
     async def _keep_connected(self) -> None:
         pause = 0.1
         while True:
-            if self._protocol is None:
-                try:
-                    await self._connect()
-                    log.info("valkey_connected")
-                    pause = 0.1
-                except StoreUnavailable:
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 2.0)
-                    continue
-            await self._lost.wait()
+            await self._away.wait()
+            try:
+                await self._connect()
+                log.info("valkey_connected")
+                pause = 0.1
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
 
     async def _connect(self) -> None:
-        self._lost.clear()
         try:
             async with asyncio.timeout(self._deadline):
-                protocol = await self._open_socket()
-                for command in self._greetings():
-                    await protocol.send(hiredis.pack_command(command))
+                self._protocol = await self._greet(await self._open_socket())
         except (OSError, TimeoutError, ScriptFailed, StoreUnavailable) as error:
             raise StoreUnavailable(f"Valkey cannot be reached: {error or type(error).__name__}.") from error
-        self._protocol = protocol
+        self._away.clear()
+
+    async def _greet(self, protocol: "_Protocol") -> "_Protocol":
+        """Say what a connection begins with; one that fails at it is closed, or each try would leave one behind."""
+        try:
+            for command in self._greetings():
+                await protocol.send(hiredis.pack_command(command))
+            if not protocol.is_open:
+                raise StoreUnavailable("Valkey closed the connection")
+        except BaseException:
+            protocol.close()
+            raise
+        return protocol
 
     async def _open_socket(self) -> "_Protocol":
         loop, address = asyncio.get_running_loop(), self._address
@@ -182,10 +187,10 @@ class HotValkey:
             yield ("SCRIPT", "LOAD", script.source)
 
     def _connection_lost(self, protocol: "_Protocol", reason: str) -> None:
-        if self._protocol is protocol:
+        if self._protocol is protocol:  # not one that was given up before
             self._protocol = None
+            self._away.set()
             log.warning("valkey_lost", reason=reason)
-        self._lost.set()
 
 
 class _Protocol(asyncio.Protocol):
@@ -200,9 +205,13 @@ class _Protocol(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._answered = 0
-        self._answered_before = 0
+        self._progressed_at = 0.0  # the last reply, or the command that ended an idle time
         self._reason = "closed by Valkey"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands can be sent."""
+        return self._transport is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -214,17 +223,19 @@ class _Protocol(asyncio.Protocol):
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(packed)
+        if not self._waiting:
+            self._progressed_at = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_later(self._deadline, self._check_progress)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.append(future)
-        if self._watch is None:
-            self._start_watch()
         return future
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
+        self._progressed_at = self._loop.time()
         reply = self._reader.gets()
         while reply is not False:
-            self._answered += 1
             future = self._waiting.popleft()
             if not future.done():
                 if isinstance(reply, hiredis.ReplyError):
@@ -256,29 +267,28 @@ class _Protocol(asyncio.Protocol):
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
-    def _start_watch(self) -> None:
-        self._answered_before = self._answered
-        self._watch = self._loop.call_later(self._deadline, self._check_progress)
-
     def _check_progress(self) -> None:
-        """One timer for all commands: no reply in a whole deadline while some wait means that nobody is there."""
+        """One timer for all commands: no answer in a whole deadline while some wait means that nobody is there."""
         self._watch = None
         if not self._waiting:
             return
-        if self._answered == self._answered_before:
+        seconds_left = self._progressed_at + self._deadline - self._loop.time()
+        if seconds_left > 0:
+            self._watch = self._loop.call_later(seconds_left, self._check_progress)
+        else:
             self._reason = f"no answer in {self._deadline} s"
             self.close()
-        else:
-            self._start_watch()
 
 
 PING_SECONDS = 10.0
 
 
-async def subscribe(url: str, *channels: str) -> AsyncGenerator[tuple[str, str] | None]:
+async def subscribe(
+    url: str, *channels: str, ping_seconds: float = PING_SECONDS
+) -> AsyncGenerator[tuple[str, str] | None]:
     """Yield None once subscribed, then (channel, message) for ever; raises StoreUnavailable when the connection is lost.
 
-    A connection that has been quiet is pinged, so that one that died without a word is noticed.
+    A connection that has been quiet for `ping_seconds` is pinged, so that one that died without a word is noticed.
     """
     address = Address.parse(url)
     try:
@@ -292,7 +302,7 @@ async def subscribe(url: str, *channels: str) -> AsyncGenerator[tuple[str, str] 
     try:
         for command in (*address.greetings(), ("SUBSCRIBE", *channels)):
             writer.write(hiredis.pack_command(command))
-        async for reply in _replies(reader, writer):
+        async for reply in _replies(reader, writer, ping_seconds):
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreUnavailable(f"Valkey refused a subscription: {reply}")
             if isinstance(reply, list) and reply[0] == b"message":
@@ -303,12 +313,14 @@ async def subscribe(url: str, *channels: str) -> AsyncGenerator[tuple[str, str] 
         writer.transport.abort()
 
 
-async def _replies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncGenerator[Reply]:
+async def _replies(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ping_seconds: float
+) -> AsyncGenerator[Reply]:
     parser = hiredis.Reader()
     is_pinged = False
     while True:
         try:
-            async with asyncio.timeout(PING_SECONDS):
+            async with asyncio.timeout(ping_seconds):
                 data = await reader.read(65536)
         except TimeoutError:
             if is_pinged:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from providers.wire.splice import Members
 
 
@@ -15,8 +17,10 @@ class Operation:
     path: str  # under the upstream's base URL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+# Structs and not dataclasses: one of each is made per request, and theirs are made in C.
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What routing, limits and metering need to know of a request; its other content stays bytes."""
 
     model: str
@@ -29,8 +33,7 @@ class Facts:
     needs: frozenset[str] = frozenset()  # tools, images, thinking, ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it came in."""
 
     operation: Operation

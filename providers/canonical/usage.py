@@ -1,12 +1,11 @@
 """Token counts that add up. Pure."""
 
-from dataclasses import dataclass, fields, replace
+import msgspec
 
 MAX_TOKENS = 1_000_000_000  # more than any answer can have: an upstream's nonsense must not become a bill
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Disjoint counts: input + cache_read + cache_write_* + output is all. None = not reported, 0 = reported as zero."""
 
     input: int | None = None  # without cached tokens
@@ -23,10 +22,8 @@ class Usage:
 
     def merge(self, later: "Usage") -> "Usage":
         """Take each field from the later report that has it: reports are cumulative, not increments."""
-        known = {
-            field.name: value for field in fields(later) if (value := getattr(later, field.name)) is not None
-        }
-        return replace(self, **known) if known else self
+        known = {name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None}
+        return msgspec.structs.replace(self, **known) if known else self
 
 
 NOTHING_REPORTED = Usage()
@@ -38,4 +35,4 @@ def count(value: object) -> int | None:
         return None
     if value != value:  # NaN
         return None
-    return max(0, min(int(min(value, MAX_TOKENS)), MAX_TOKENS))
+    return int(max(0, min(value, MAX_TOKENS)))

@@ -1,8 +1,11 @@
 """Reading single fields of a request, with errors that name them. Pure."""
 
+import json
+from typing import Any
+
 import msgspec
 
-from providers.wire.splice import Members
+from providers.wire.splice import MalformedJson, Members
 from tenants.errors import InvalidRequest
 
 MAX_NAME_LENGTH = 200
@@ -38,6 +41,23 @@ def read_count(members: Members, name: str) -> int | None:
     """Return a whole number that is not negative; None when missing, null or for the upstream to judge."""
     raw = members.get(name)
     return int(raw) if raw is not None and raw.isdigit() and len(raw) < 12 else None
+
+
+def read_value(members: Members, name: str) -> object:
+    """Return a small member as Python's own, None when missing or null; raises InvalidRequest naming the field."""
+    try:
+        return members.read(name)
+    except MalformedJson:
+        raise InvalidRequest(f"'{name}' cannot be read.", param=name) from None
+
+
+def read_object(text: bytes) -> dict[str, Any] | None:
+    """Return a JSON object that an upstream sent; None for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def require(members: Members, name: str, opening: bytes, what: str) -> None:

@@ -7,20 +7,20 @@ spelling, white space, escapes and unknown fields survive.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 BLANKS = b" \t\r\n"
 BLANK_BYTES = frozenset(BLANKS)
+QUOTE, COMMA, COLON, CLOSING = b'",:}'
 
 
 class MalformedJson(ValueError):
     """The body is not a JSON object; the message says where."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Where a member stands: its name and value, as offsets into the body."""
 
     name: str
@@ -50,9 +50,15 @@ class Members:
         return None if value is None else bytes(value)
 
     def read(self, name: str) -> object:
-        """Return a member's value as Python's own; None when it is missing or null. For small members."""
+        """Return a member's value as Python's own, None when it is missing or null; raises MalformedJson.
+
+        For small members.
+        """
         value = self.get(name)
-        return None if value is None else json.loads(value)
+        try:
+            return None if value is None else json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise MalformedJson(_sentence(error)) from None
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -69,7 +75,9 @@ def read_members(raw: bytes) -> Members:
     """Read a JSON object's members in one pass; raises MalformedJson."""
     try:
         return Members(raw, _decode_members(raw))
-    except msgspec.DecodeError as error:
+    except RecursionError as error:
+        raise MalformedJson(_sentence(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if b"\\u" not in raw:
             raise MalformedJson(_sentence(error)) from None
     # Lone surrogates are legal JSON and refused by the fast decoder; the slow one takes them.
@@ -83,13 +91,13 @@ def splice(members: Members, edits: Mapping[str, bytes | None]) -> bytes:
         return members.raw
     raw, pieces, position = members.raw, [], 0
     spans = members.spans
-    kept = sum(1 for span in spans if edits.get(span.name, b"") is not None)
+    last_kept = max((index for index, span in enumerate(spans) if edits.get(span.name, b"") is not None), default=-1)
     for index, span in enumerate(spans):
         if span.name not in edits:
             continue
         replacement = edits[span.name]
         if replacement is None:
-            start, end = _removal(spans, index, raw)
+            start, end = _removal(spans, index, last_kept)
             pieces.append(raw[position : max(position, start)])
             position = max(position, end)
         else:
@@ -100,41 +108,52 @@ def splice(members: Members, edits: Mapping[str, bytes | None]) -> bytes:
     if added:
         closing = raw.rindex(b"}")
         text = b",".join(json.dumps(name).encode() + b":" + value for name, value in added)
-        pieces += (raw[position:closing], b"," + text if kept else text)
+        pieces += (raw[position:closing], b"," + text if last_kept >= 0 else text)
         position = closing
     pieces.append(raw[position:])
     return b"".join(pieces)
 
 
-def _removal(spans: tuple[Span, ...], index: int, raw: bytes) -> tuple[int, int]:
-    """Return what goes with a member: up to the next one, or from the end of the one before when it is the last."""
-    if index + 1 < len(spans):
+def _removal(spans: tuple[Span, ...], index: int, last_kept: int) -> tuple[int, int]:
+    """Return what goes with a member: up to the next one, or from the end of the last that stays when none follows."""
+    if index < last_kept:
         return spans[index].name_start, spans[index + 1].name_start
-    if index > 0:
-        return spans[index - 1].end, spans[index].end
-    return spans[index].name_start, spans[index].end
+    start = spans[last_kept].end if last_kept >= 0 else spans[0].name_start
+    return start, spans[index].end
 
 
 def _walk(raw: bytes, values: Mapping[str, msgspec.Raw | bytes]) -> tuple[Span, ...] | None:
-    """Find the spans from the values' lengths; None when names are escaped or occur twice, which lengths cannot tell."""
-    spans, position = [], raw.index(b"{") + 1
+    """Find the spans from the values' lengths; None when names are escaped or occur twice: lengths cannot tell then.
+
+    A value that does not stand where its length puts it belongs to the second occurrence of its name.
+    """
+    spans, position, view = [], raw.index(b"{") + 1, memoryview(raw)
     for name, value in values.items():
-        position = _skip(raw, position, b",")
+        if raw[position] == COMMA:
+            position += 1
+        if raw[position] != QUOTE:
+            position = _skip(raw, position, COMMA)
         key = b'"' + name.encode("utf-8", "surrogatepass") + b'"'
         if not raw.startswith(key, position):
             return None
-        start = _skip(raw, position + len(key), b":")
+        start = position + len(key)
+        if raw[start] == COLON and raw[start + 1] not in BLANK_BYTES:
+            start += 1
+        else:
+            start = _skip(raw, start, COLON)
         end = start + len(value)
+        if msgspec.Raw(view[start:end]) != value:
+            return None
         spans.append(Span(name, position, start, end))
         position = end
-    return tuple(spans) if raw[_skip(raw, position, b"")] == 0x7D else None
+    return tuple(spans) if raw[_skip(raw, position, 0)] == CLOSING else None
 
 
-def _skip(raw: bytes, position: int, mark: bytes) -> int:
-    """Step over blanks and at most the given mark."""
+def _skip(raw: bytes, position: int, mark: int) -> int:
+    """Step over blanks and at most one mark."""
     while raw[position] in BLANK_BYTES:
         position += 1
-    if mark and raw[position] == mark[0]:
+    if raw[position] == mark:
         position += 1
         while raw[position] in BLANK_BYTES:
             position += 1
@@ -144,27 +163,27 @@ def _skip(raw: bytes, position: int, mark: bytes) -> int:
 def _scan(raw: bytes) -> tuple[Span, ...]:
     """Find the spans the slow way, with the standard library's lenient decoder; raises MalformedJson."""
     try:
-        text = raw.decode("utf-8")
-        return tuple(_scan_members(text))
+        return tuple(_scan_members(raw))
     except (ValueError, IndexError, RecursionError) as error:
         raise MalformedJson(_sentence(error)) from None
 
 
-def _scan_members(text: str) -> Iterator[Span]:
-    decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
-    offset = _Offsets(text)
+def _scan_members(raw: bytes) -> Iterator[Span]:
+    text = raw.decode("latin-1")  # a character is a byte: positions are offsets, and all that is structure is ASCII
+    decode = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant).raw_decode
     position = _after_blanks(text, 0)
     _expect(text, position, "{")
     position = _after_blanks(text, position + 1)
     while text[position] != "}":
         _expect(text, position, '"')
         name_start = position
-        name, position = decode(text, position)
+        _, position = decode(text, position)
+        name = json.loads(raw[name_start:position])
         position = _after_blanks(text, position)
         _expect(text, position, ":")
         start = _after_blanks(text, position + 1)
         _, end = decode(text, start)
-        yield Span(name, offset.of(name_start), offset.of(start), offset.of(end))
+        yield Span(name, name_start, start, end)
         position = _after_blanks(text, end)
         if text[position] == ",":
             position = _after_blanks(text, position + 1)
@@ -173,18 +192,6 @@ def _scan_members(text: str) -> Iterator[Span]:
             _expect(text, position, "}")
     if text[position + 1 :].strip(BLANKS.decode()):
         raise ValueError(f"there is something after the object (character {position + 1})")
-
-
-class _Offsets:
-    """Turns growing character positions into byte offsets."""
-
-    def __init__(self, text: str) -> None:
-        self._text, self._position, self._offset = text, 0, 0
-
-    def of(self, position: int) -> int:
-        self._offset += len(self._text[self._position : position].encode("utf-8"))
-        self._position = position
-        return self._offset
 
 
 def _after_blanks(text: str, position: int) -> int:
@@ -205,6 +212,8 @@ def _refuse_constant(name: str) -> object:
 def _sentence(error: Exception) -> str:
     if isinstance(error, msgspec.ValidationError):
         return "The body must be a JSON object."
+    if isinstance(error, RecursionError):
+        return "The body is nested too deeply."
     text = str(error).removeprefix("JSON is malformed: ")
     if isinstance(error, IndexError) or "truncated" in text:
         text = "it ends too early"

@@ -78,16 +78,27 @@ class Admission:
         charges = self._charges(principal, alias, end_user)
         try:
             reply = await self._valkey.run(RESERVE, charges.keys, request_id, LEASE_MS, *charges.arguments)
+        except asyncio.CancelledError:
+            self._release(request_id, charges.leases)
+            raise
         except (StoreUnavailable, ScriptFailed) as error:
-            # Traffic goes on without Valkey; what cannot be counted now is not refused.
+            # Traffic goes on without Valkey; what cannot be counted now is not refused. Valkey may have counted it
+            # and failed to say so: settling gives leases back all the same.
             log.warning("admission_degraded", reason=str(error), tenant=principal.tenant)
-            return self._hold(Reservation(request_id=request_id, is_degraded=True))
+            return self._hold(
+                Reservation(request_id=request_id, leases=charges.leases, is_degraded=True)
+            )
         admitted, number, remaining, milliseconds = reply  # type: ignore[misc]
         rule = charges.rules[number - 1] if number else None
         if not admitted:
             raise _refusal(rule, milliseconds)
         headers = _limit_headers(rule, remaining, milliseconds) if rule is not None else ()
         return self._hold(Reservation(request_id=request_id, leases=charges.leases, headers=headers))
+
+    def _release(self, request_id: str, leases: tuple[str, ...]) -> None:
+        """Give back what a caller that has gone may have been given: in the same connection, this comes second."""
+        with suppress(StoreUnavailable):
+            self._send(SpooledSettle(request_id, leases, "")).add_done_callback(_forget_outcome)
 
     async def renew_leases(self) -> None:
         """Renew what has been running for a while; called again and again by the worker."""
@@ -133,7 +144,7 @@ class Admission:
         for settle in read_spool(path):
             await self._valkey.run(SETTLE, (USAGE_STREAM, *settle.leases), *self._arguments(settle))
             count += 1
-        path.unlink()
+        path.unlink(missing_ok=True)
         log.info("spool_replayed", count=count)
         return count
 
@@ -169,6 +180,11 @@ class Admission:
         charges = _compile(principal, "", "")
         self._compiled[principal.key_id] = charges
         return charges
+
+
+def _forget_outcome(reply: asyncio.Future[Reply]) -> None:
+    if not reply.cancelled():
+        reply.exception()
 
 
 def _compile(principal: Principal, alias: str, end_user: str) -> _Charges:

@@ -5,12 +5,45 @@
 -- Returns {1, rule, remaining, reset in ms} when admitted: the tightest rate, rule 0 when there is none
 --         {0, rule, remaining (0), retry after in ms} when refused
 --
--- A rate slides: the count of the window before fades out as the current one goes on. A burst is a token bucket (GCRA)
--- on top. The clock is Valkey's own.
+-- A rate slides: a window is counted in slots, and a slot counts until all of it has left the window. So no window,
+-- wherever it begins, holds more than the amount, and what was used is free again a twentieth of a window late at most.
+-- A burst is a token bucket (GCRA) on top. The clock is Valkey's own.
+
+local SLOTS = 20
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local id, lease = ARGV[1], tonumber(ARGV[2])
+
+-- Read what a rate's hash holds: the count of each slot that still counts, their sum, the fields that are of no use any
+-- more (old slots, and those of another window that the rule had before), the burst's theoretical arrival time.
+local function read_rate(key, slot)
+  local counts, used, stale, tat = {}, 0, {}, 0
+  local state = redis.call('HGETALL', key)
+  for field = 1, #state, 2 do
+    local number, value = tonumber(state[field]), tonumber(state[field + 1])
+    if state[field] == 'tat' then
+      tat = value
+    elseif number and number >= slot - SLOTS and number <= slot then
+      counts[number], used = value, used + value
+    else
+      stale[#stale + 1] = state[field]
+    end
+  end
+  return counts, used, stale, tat
+end
+
+-- Return when enough of the oldest slots have left the window for one more request, in ms from now.
+local function wait_for_room(counts, excess, slot, length)
+  for number = slot - SLOTS, slot do
+    excess = excess - (counts[number] or 0)
+    if excess <= 0 then
+      return math.max(1, math.ceil((number + SLOTS + 1) * length - now))
+    end
+  end
+  return SLOTS * length
+end
+
 local charges = {}
 local tightest, tightest_remaining, tightest_reset = 0, nil, 0
 
@@ -24,40 +57,27 @@ for rule = 1, #KEYS do
     end
   else
     local window, burst = tonumber(ARGV[base + 2]), tonumber(ARGV[base + 3])
-    local state = redis.call('HMGET', KEYS[rule], 'index', 'count', 'before', 'tat')
-    local index = math.floor(now / window)
-    local seen, count, before = tonumber(state[1] or 0), tonumber(state[2] or 0), tonumber(state[3] or 0)
-    if seen == index - 1 then
-      before, count = count, 0
-    elseif seen ~= index then
-      before, count = 0, 0
-    end
-    local elapsed = now - index * window
-    local used = count + before * (window - elapsed) / window
+    local length = window / SLOTS
+    local slot = math.floor(now / length)
+    local counts, used, stale, tat = read_rate(KEYS[rule], slot)
     if used + 1 > amount then
-      -- Wait until the window before has faded enough, or, when this one is full by itself, for the next one.
-      local wait = window - elapsed
-      if before > 0 and count + 1 <= amount then
-        wait = math.ceil(window - (amount - 1 - count) * window / before - elapsed)
-      elseif count > 0 then
-        wait = wait + math.ceil(math.max(0, window - (amount - 1) * window / count))
-      end
-      return {0, rule, 0, math.max(wait, 1)}
+      return {0, rule, 0, wait_for_room(counts, used + 1 - amount, slot, length)}
     end
-    local tat = nil
+    local next_tat = nil
     if burst > 0 then
       local interval = window / amount
-      tat = math.max(tonumber(state[4] or 0), now)
+      tat = math.max(tat, now)
       local early = tat - now - (burst - 1) * interval
       if early > 0 then
         return {0, rule, 0, math.ceil(early)}
       end
-      tat = tat + interval
+      next_tat = tat + interval
     end
-    charges[rule] = {index, count + 1, before, tat, window}
-    local remaining = math.floor(amount - used - 1)
+    charges[rule] = {slot, next_tat, window, stale}
+    local remaining = amount - used - 1
     if tightest_remaining == nil or remaining < tightest_remaining then
-      tightest, tightest_remaining, tightest_reset = rule, remaining, window - elapsed
+      tightest, tightest_remaining = rule, remaining
+      tightest_reset = math.min(window, math.ceil((slot + SLOTS + 1) * length - now))
     end
   end
 end
@@ -68,11 +88,15 @@ for rule = 1, #KEYS do
     redis.call('ZADD', KEYS[rule], now + lease, id)
     redis.call('PEXPIRE', KEYS[rule], lease * 2)
   else
-    redis.call('HSET', KEYS[rule], 'index', charge[1], 'count', charge[2], 'before', charge[3])
-    if charge[4] then
-      redis.call('HSET', KEYS[rule], 'tat', string.format('%.3f', charge[4]))
+    local slot, tat, window, stale = unpack(charge, 1, 4)
+    if #stale > 0 then
+      redis.call('HDEL', KEYS[rule], unpack(stale))
     end
-    redis.call('PEXPIRE', KEYS[rule], charge[5] * 2)
+    redis.call('HINCRBY', KEYS[rule], string.format('%d', slot), 1)
+    if tat then
+      redis.call('HSET', KEYS[rule], 'tat', string.format('%.3f', tat))
+    end
+    redis.call('PEXPIRE', KEYS[rule], window * 2)
   end
 end
 redis.call('SET', 'tollgate:reservation:' .. id, 'held', 'PX', lease)

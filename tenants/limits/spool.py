@@ -5,7 +5,7 @@ nothing. Files of workers that are gone are adopted by whoever starts next.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class Spool:
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"{name}.jsonl"
         self._folder = folder
+        self._name = name
 
     @property
     def is_empty(self) -> bool:
@@ -55,17 +56,27 @@ class Spool:
             self._path.rename(taken)
         return taken
 
-    def adopt(self, is_alive: frozenset[str]) -> None:
-        """Take over the files of workers that are gone; two who try at once never both get one."""
-        for path in sorted(self._folder.glob("*.jsonl")) + sorted(self._folder.glob("*.replaying")):
-            if path.stem == self._path.stem or path.stem in is_alive:
-                continue
-            adopted = path.with_name(f"{path.name}.adopted-by-{self._path.stem}")
-            with suppress(FileNotFoundError):
-                path.rename(adopted)
-                for settle in read(adopted):
-                    self.append(settle)
-                adopted.unlink()
+    def adopt(self, is_alive: Callable[[str], bool]) -> None:
+        """Take over the files of workers that are gone, and what one of them was taking over itself."""
+        for path in sorted(self._folder.glob("*")):
+            owner = path.stem.rpartition("@")[2]
+            if path.suffix == ".adopted":
+                is_orphan = owner == self._name or not is_alive(owner)
+            else:
+                is_orphan = path.suffix in {".jsonl", ".replaying"} and owner != self._name and not is_alive(owner)
+            if is_orphan:
+                self._take_over(path)
+
+    def _take_over(self, path: Path) -> None:
+        # Renamed first, so that two who try at once never both get it. One who dies here leaves it to the next, who
+        # may append some a second time: settling twice does nothing.
+        source = path.stem.partition("@")[0] if path.suffix == ".adopted" else path.name
+        adopted = path.with_name(f"{source}@{self._name}.adopted")
+        with suppress(FileNotFoundError):
+            path.rename(adopted)
+            for settle in read(adopted):
+                self.append(settle)
+            adopted.unlink()
 
 
 def read(path: Path) -> Iterator[SpooledSettle]:

@@ -67,8 +67,6 @@ def check_beat() -> str:
     age = time.time() - float(stamp) if isinstance(stamp, bytes) else None
     if age is None or age > BEAT_SECONDS:
         raise CommandError(
-            "the schedule has not run anything yet"
-            if age is None
-            else f"the schedule last ran {age:.0f} s ago"
+            "the schedule has not run anything yet" if age is None else f"the schedule last ran {age:.0f} s ago"
         )
     return f"the schedule ran {age:.0f} s ago"

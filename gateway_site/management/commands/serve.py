@@ -12,9 +12,7 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--fd", type=int, help="an inherited listening socket; host and port are not used then"
-        )
+        parser.add_argument("--fd", type=int, help="an inherited listening socket; host and port are not used then")
         parser.add_argument("--host", default=envstr("HOST", "127.0.0.1"))
         parser.add_argument("--port", type=int, default=envint("PORT", 8080))
 

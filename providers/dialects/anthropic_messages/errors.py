@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from providers.dialects.fields import read_object
 from tenants.errors import GatewayError
 
 TYPES = {
@@ -39,11 +40,8 @@ def error_frame(error: GatewayError, request_id: str) -> bytes:
 
 def read_error(body: bytes) -> str:
     """Return what an upstream's error body says; empty when it says nothing readable."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, UnicodeDecodeError):
-        return ""
-    error: Any = answer.get("error") if isinstance(answer, dict) else None
+    answer = read_object(body)
+    error: Any = answer.get("error") if answer is not None else None
     message = error.get("message") if isinstance(error, dict) else error
     return message if isinstance(message, str) else ""
 
@@ -52,11 +50,8 @@ def is_error_body(body: bytes) -> bool:
     """Whether a body that came with status 200 is an error all the same."""
     if b'"error"' not in body:
         return False
-    try:
-        answer = json.loads(body)
-    except (ValueError, UnicodeDecodeError):
-        return False
-    return isinstance(answer, dict) and answer.get("type") == "error"
+    answer = read_object(body)
+    return answer is not None and answer.get("type") == "error"
 
 
 def _error(error: GatewayError) -> dict[str, Any]:

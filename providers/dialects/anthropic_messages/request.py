@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 from providers.canonical.inbound import Facts, Operation
-from providers.dialects.fields import clean_name, read_count, read_flag, read_text, require
+from providers.dialects.fields import clean_name, read_count, read_flag, read_text, read_value, require
 from providers.wire.splice import Members
 
 NO_NEEDS: frozenset[str] = frozenset()
@@ -36,7 +36,7 @@ def passthrough_edits(
 
 
 def _end_user(members: Members) -> str:
-    metadata = members.read("metadata") if "metadata" in members else None
+    metadata = read_value(members, "metadata")
     return clean_name(metadata.get("user_id")) if isinstance(metadata, dict) else ""
 
 

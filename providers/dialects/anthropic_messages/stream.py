@@ -3,13 +3,13 @@
 Anthropic's counts are disjoint already; those of `message_delta` are cumulative and replace those of `message_start`.
 """
 
-import json
 from typing import Any
 
 import msgspec
 
 from providers.canonical.inbound import Facts
 from providers.canonical.usage import NOTHING_REPORTED, Usage, count
+from providers.dialects.fields import read_object
 from providers.wire.sse import frame_event, frames
 
 
@@ -23,11 +23,12 @@ _decode_usage = msgspec.json.Decoder(_Answer).decode
 
 
 class MessagesWatch:
-    """Most chunks are only searched for three words; JSON is parsed for the first content, usage, errors and the end."""
+    """Most chunks are only searched for two words; JSON is parsed for the first content, usage, errors and the end."""
 
     __slots__ = (
         "_has_stop_reason",
         "_held",
+        "_reported",
         "error",
         "has_content",
         "is_finished",
@@ -43,16 +44,11 @@ class MessagesWatch:
         self.error: str | None = None
         self._held = b""
         self._has_stop_reason = False
+        self._reported: dict[str, Any] = {}  # usage as it came, the newest of each field
 
     def observe(self, data: bytes) -> bytes:
         """Look at whole frames; return those that are to be passed on now."""
-        if (
-            self.has_content
-            and b'"usage"' not in data
-            and b"message_stop" not in data
-            and b'"error"' not in data
-            and not self._held
-        ):
+        if self.has_content and not self._held and _is_plain(data):
             return data
         return b"".join([frame for frame in frames(data) if self._passes(frame)])
 
@@ -69,16 +65,15 @@ class MessagesWatch:
         return self._held
 
     def _passes(self, frame: bytes) -> bool:
-        if self.is_finished:
+        if self.is_finished or self.error is not None:
             return False  # nothing may follow the end
+        if self.has_content and _is_plain(frame):
+            return True
         _, data = frame_event(frame)
         if not data:
             return True
-        try:
-            event = json.loads(data)
-        except ValueError:
-            event = None
-        if not isinstance(event, dict):
+        event = read_object(data)
+        if event is None:
             self.error = "The upstream sent something that is not JSON."
             return False
         return self._passes_event(event, frame)
@@ -96,10 +91,11 @@ class MessagesWatch:
                 message = event.get("message")
                 self._count(message.get("usage") if isinstance(message, dict) else None)
             case "message_delta":
-                self._count(event.get("usage"))
+                self.has_content = True
+                self.is_usage_final = self._count(event.get("usage")) or self.is_usage_final
                 delta = event.get("delta")
-                self._has_stop_reason = isinstance(delta, dict) and bool(delta.get("stop_reason"))
-                self.has_content = self.is_usage_final = True
+                if isinstance(delta, dict) and delta.get("stop_reason"):
+                    self._has_stop_reason = True
             case "content_block_start":
                 block = event.get("content_block")
                 self.has_content = self.has_content or _is_content(block)
@@ -107,16 +103,26 @@ class MessagesWatch:
                 self.has_content = True
         return True
 
-    def _count(self, usage: Any) -> None:
-        if isinstance(usage, dict):
-            self.usage = self.usage.merge(usage_of(usage))
+    def _count(self, usage: Any) -> bool:
+        """Take a report; return whether it says how much came out.
+
+        `message_delta` repeats the sum of the cache writes without their kinds, which `message_start` told.
+        """
+        if not isinstance(usage, dict):
+            return False
+        self._reported |= {name: value for name, value in usage.items() if value is not None}
+        self.usage = usage_of(self._reported)
+        return count(usage.get("output_tokens")) is not None
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether frames hold none of the words that need a closer look. (`in` takes three times as long as `find`.)"""
+    return data.find(b'"message_') < 0 and data.find(b'"error"') < 0
 
 
 def _is_content(block: Any) -> bool:
     """Whether a block says something as it opens; text and thinking open empty."""
-    return isinstance(block, dict) and (
-        block.get("type") not in {"text", "thinking"} or bool(block.get("text"))
-    )
+    return isinstance(block, dict) and (block.get("type") not in {"text", "thinking"} or bool(block.get("text")))
 
 
 def error_text(error: Any) -> str:
@@ -130,7 +136,7 @@ def read_usage(body: bytes) -> Usage:
     """Read a whole answer's usage; nothing where there is none."""
     try:
         answer = _decode_usage(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return NOTHING_REPORTED
     return usage_of(answer.usage) if isinstance(answer.usage, dict) else NOTHING_REPORTED
 
@@ -141,8 +147,8 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     kinds = usage.get("cache_creation")
     hour = count(kinds.get("ephemeral_1h_input_tokens")) if isinstance(kinds, dict) else None
     minutes = count(kinds.get("ephemeral_5m_input_tokens")) if isinstance(kinds, dict) else None
-    if minutes is None and written is not None:
-        minutes = max(0, written - (hour or 0))
+    if written is not None:
+        minutes = max(minutes or 0, written - (hour or 0))
     output = count(usage.get("output_tokens"))
     details = usage.get("output_tokens_details")
     reasoning = count(details.get("thinking_tokens")) if isinstance(details, dict) else None

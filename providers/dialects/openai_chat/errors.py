@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from providers.dialects.fields import read_object
 from tenants.errors import GatewayError
 
 TYPES = {
@@ -36,11 +37,8 @@ def error_frame(error: GatewayError, request_id: str) -> bytes:
 
 def read_error(body: bytes) -> str:
     """Return what an upstream's error body says, whatever its shape; empty when it says nothing readable."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, UnicodeDecodeError):
-        return ""
-    if not isinstance(answer, dict):
+    answer = read_object(body)
+    if answer is None:
         return ""
     error: Any = answer.get("error", answer)
     message = error.get("message") if isinstance(error, dict) else error
@@ -51,7 +49,8 @@ def is_error_body(body: bytes) -> bool:
     """Whether a body that came with status 200 is an error all the same."""
     if b'"error"' not in body or b'"choices"' in body or b'"data"' in body:
         return False
-    return bool(read_error(body))
+    answer = read_object(body)
+    return answer is not None and bool(answer.get("error") or answer.get("object") == "error")
 
 
 def _error(error: GatewayError) -> dict[str, Any]:

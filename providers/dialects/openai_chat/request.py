@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 
 from providers.canonical.inbound import Facts, Operation
-from providers.dialects.fields import clean_name, read_count, read_flag, read_text, require
+from providers.dialects.fields import clean_name, read_count, read_flag, read_text, read_value, require
 from providers.dialects.openai_chat.wire import EMBEDDINGS
-from providers.wire.splice import Members
+from providers.wire.splice import Members, read_members, splice
 from tenants.errors import InvalidRequest
 
 NO_NEEDS: frozenset[str] = frozenset()
@@ -28,7 +28,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
         wants_usage=not is_stream or _wants_usage(members),
         max_output_tokens=max_tokens if max_tokens is not None else read_count(members, "max_tokens"),
         end_user=_end_user(members),
-        session=clean_name(members.read("prompt_cache_key")) if "prompt_cache_key" in members else "",
+        session=clean_name(read_value(members, "prompt_cache_key")),
         needs=_needs(members),
     )
 
@@ -46,23 +46,20 @@ def passthrough_edits(
 
 
 def _with_usage(members: Members) -> bytes:
-    options = members.read("stream_options")
-    kept = options if isinstance(options, dict) else {}
-    return json.dumps({**kept, "include_usage": True}, separators=(",", ":")).encode()
+    options = members.get("stream_options")
+    kept = b"{}" if options is None or options == b"null" else options
+    return splice(read_members(kept), {"include_usage": b"true"})
 
 
 def _wants_usage(members: Members) -> bool:
-    options = members.read("stream_options") if "stream_options" in members else None
+    options = read_value(members, "stream_options")
     if options is not None and not isinstance(options, dict):
         raise InvalidRequest("'stream_options' must be an object.", param="stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _end_user(members: Members) -> str:
-    for name in ("safety_identifier", "user"):
-        if name in members:
-            return clean_name(members.read(name))
-    return ""
+    return clean_name(read_value(members, "safety_identifier")) or clean_name(read_value(members, "user"))
 
 
 def _needs(members: Members) -> frozenset[str]:
