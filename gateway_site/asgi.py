@@ -17,9 +17,9 @@ from gateway_site.data_plane import DataPlaneHandler, warm_up  # noqa: E402
 from gateway_site.infra.logging import AccessLog  # noqa: E402
 from routing.runtime import Runtime  # noqa: E402
 
-type Scope = dict[str, Any]
+type Scope = Any
 type Receive = Callable[[], Awaitable[Any]]
-type Send = Callable[[dict[str, Any]], Awaitable[None]]
+type Send = Callable[[Any], Awaitable[None]]
 
 DATA_PLANE_PREFIXES = ("/v1/", "/v1beta/")
 DATA_PLANE_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics"})

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from gateway_site.state import StateError, make_state_dir, state_lock
 from gateway_site.supervisor import Account, Service, launch_command, log, log_tail, spawn, stop_process

@@ -38,9 +38,9 @@ def price_at(prices: tuple[Price, ...], side: str, moment: float) -> Price | Non
     """Return the price of a side that is in force at a moment (seconds since 1970)."""
     best: Price | None = None
     for price in prices:
-        if price.side == side and price.effective_from <= moment:
-            if best is None or price.effective_from > best.effective_from:
-                best = price
+        is_in_force = price.side == side and price.effective_from <= moment
+        if is_in_force and (best is None or price.effective_from > best.effective_from):
+            best = price
     return best
 
 
@@ -51,14 +51,15 @@ def cost(usage: Usage, price: Price) -> Decimal | None:
     write_5m = price.cache_write_5m if price.cache_write_5m is not None else price.input
     write_1h = price.cache_write_1h if price.cache_write_1h is not None else write_5m
     reasoning_price = price.reasoning if price.reasoning is not None else price.output
-    reasoning = usage.reasoning or 0
+    output = usage.output or 0
+    reasoning = min(usage.reasoning or 0, output)
     total = ZERO
     for tokens, unit in (
         (usage.input, price.input),
         (usage.cache_read, read),
         (usage.cache_write_5m, write_5m),
         (usage.cache_write_1h, write_1h),
-        ((usage.output or 0) - reasoning, price.output),
+        (output - reasoning, price.output),
         (reasoning, reasoning_price),
     ):
         if not tokens:
@@ -76,9 +77,7 @@ def _tier(usage: Usage, price: Price) -> Price:
     """Return the price of the highest tier that the prompt's size reaches."""
     if not price.tiers:
         return price
-    size = sum(
-        tokens or 0 for tokens in (usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h)
-    )
+    size = sum(tokens or 0 for tokens in (usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h))
     reached = [tier for tier in price.tiers if size > int(tier["above"])]
     if not reached:
         return price

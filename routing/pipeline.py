@@ -208,20 +208,10 @@ class Call:
             result = await self._ask(attempt, deployment, route, headers, record)
         except TimeoutError:
             record.result = "timeout"
-            error = UpstreamTimeout("The upstream did not answer in time.")
-            result = Result(Verdict.TRY_NEXT, error=error)
+            result = Result(Verdict.TRY_NEXT, error=UpstreamTimeout("The upstream did not answer in time."))
         except TransportError as failure:
             record.result = "broken" if isinstance(failure, UpstreamBroken) else "unreachable"
-            # The reason may name inner addresses: it is for the operator's log, not for the tenant.
-            log.warning(
-                "upstream_failed",
-                deployment=deployment.facts.slug,
-                reason=str(failure),
-                attempt=attempt.number,
-            )
-            code = "upstream_failed" if isinstance(failure, UpstreamBroken) else "upstream_unreachable"
-            error = UpstreamFailed("The upstream could not be reached or broke off.", code=code)
-            result = Result(Verdict.RETRY, error=error)
+            result = self._transport_failed(failure, attempt)
         except UpstreamFailed as error:
             record.result = error.code
             result = Result(Verdict.TRY_NEXT, error=error)
@@ -230,6 +220,14 @@ class Call:
         exchange.upstream_seconds += spent
         attempt_counter(deployment.facts.slug, record.result).inc()
         return result
+
+    def _transport_failed(self, failure: TransportError, attempt: Attempt) -> Result:
+        # The reason may name inner addresses: it is for the operator's log, not for the tenant.
+        deployment = attempt.target.deployment.facts.slug
+        log.warning("upstream_failed", deployment=deployment, reason=str(failure), attempt=attempt.number)
+        code = "upstream_failed" if isinstance(failure, UpstreamBroken) else "upstream_unreachable"
+        error = UpstreamFailed("The upstream could not be reached or broke off.", code=code)
+        return Result(Verdict.RETRY, error=error)
 
     async def _ask(
         self,
@@ -311,10 +309,10 @@ class Call:
             return Result(Verdict.DELIVER, WholeResponse(status, answer_headers(upstream, fixed), content))
         record.result = f"status_{status}"
         verdict = judge_status(status)
-        error = self._refusal_of_ours(status, content)
-        if error is not None:
+        refusal = self._refusal_of_ours(status, content)
+        if refusal is not None:
             log.error("upstream_refused_us", deployment=record.deployment, status=status)
-            return Result(verdict, error=error)
+            return Result(verdict, error=refusal)
         pairs = (*answer_headers(upstream, fixed), *retry_headers(upstream))
         return Result(verdict, WholeResponse(status, pairs, content))
 

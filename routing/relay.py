@@ -46,7 +46,8 @@ async def relay(
 ) -> AsyncGenerator[bytes]:
     """Pass frames through; settle once, however the stream ends."""
     upstream, watch, splitter = stream.upstream, stream.watch, stream.splitter
-    outcome, error = "client_gone", None
+    outcome = "client_gone"
+    error: GatewayError | None = None
     active_streams.inc()
     guard.start()
     try:

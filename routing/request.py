@@ -35,11 +35,11 @@ class DataPlaneRequest(HttpRequest):
         return self._body
 
     @cached_property
-    def META(self) -> dict[str, Any]:
+    def META(self) -> dict[str, Any]:  # type: ignore[override]
         """Django's dictionary of headers, for code that asks for it."""
         return ASGIRequest(self.scope, BytesIO(self._body)).META
 
     @cached_property
-    def GET(self) -> Any:
+    def GET(self) -> Any:  # type: ignore[override]
         """The query, for code that asks for it."""
         return ASGIRequest(self.scope, BytesIO(b"")).GET

@@ -141,7 +141,7 @@ class Runtime:
                 await self._catch_up()
 
     async def _catch_up(self) -> None:
-        number, generation = await self.valkey.call(  # type: ignore[misc]
+        number, generation = await self.valkey.call(
             b"MGET", snapshot_store.NUMBER_KEY, GENERATION_KEY
         )
         if generation != self._generation:

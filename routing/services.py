@@ -81,7 +81,7 @@ def announce(revision: ConfigRevision) -> None:
     try:
         with valkey.connect(settings.VALKEY_URL) as client:
             stored = client.get(NUMBER_KEY)
-            if stored is not None and int(stored) >= revision.number:  # type: ignore[arg-type]
+            if stored is not None and int(stored) >= revision.number:
                 return
             with client.pipeline(transaction=True) as pipeline:
                 pipeline.set(SNAPSHOT_KEY, bytes(revision.blob))

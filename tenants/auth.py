@@ -114,7 +114,7 @@ class Authenticator:
         generation: bytes | None = None
         with suppress(StoreUnavailable, ScriptFailed):
             names = [PRINCIPAL_KEY + digest for digest in digests]
-            *found, seen = await self._valkey.call(b"MGET", *names, GENERATION_KEY)  # type: ignore[misc]
+            *found, seen = await self._valkey.call(b"MGET", *names, GENERATION_KEY)
             known = next((blob for blob in found if blob is not None), None)
             if known is not None:
                 return _decode(known)

@@ -26,8 +26,8 @@ from tenants.usage_event import UsageEvent, decode
 
 log = structlog.get_logger("tollgate.ledger")
 
-GROUP = b"ledger"
-CONSUMER = b"drain"
+GROUP = "ledger"
+CONSUMER = "drain"
 BATCH = 2_000
 DRAIN_LOCK = 0x70110002  # of Postgres' advisory locks: one drain at a time
 REFUSED_STREAM = b"tollgate:usage:unreadable"
@@ -104,7 +104,7 @@ def drain(client: redis.Redis, *, limit: int | None = None) -> Drained:
             events += len(batch)
             if limit is not None and events >= limit:
                 break
-    queue_depth.set(client.xlen(USAGE_STREAM))  # type: ignore[arg-type]
+    queue_depth.set(client.xlen(USAGE_STREAM))
     return Drained(events=events, records=records)
 
 
@@ -130,7 +130,7 @@ def write_records(events: Sequence[UsageEvent]) -> int:
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE incoming (LIKE tenants_usagerecord INCLUDING DEFAULTS) ON COMMIT DROP")
         columns = ", ".join(COLUMNS)
-        with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:  # type: ignore[attr-defined]
+        with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:
             for event in events:
                 copy.write_row(_row(event))
         cursor.execute(

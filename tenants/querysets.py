@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
+from django.db.models.functions import Now
 
 if TYPE_CHECKING:
     from tenants.models import Tenant
@@ -23,7 +24,7 @@ class ApiKeyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
 
     def active(self) -> Self:
         """Keys that may be used now: neither revoked nor expired."""
-        now = models.functions.Now()
+        now = Now()
         not_expired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
         return self.filter(not_expired, revoked_at__isnull=True)
 

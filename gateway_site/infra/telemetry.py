@@ -50,7 +50,7 @@ class Handles[M: (Counter, Histogram, Gauge)]:
     LIMIT = 10_000  # labels come from configuration, but a cache without a bound is a leak
 
     def __init__(self, metric: M) -> None:
-        self._metric = metric
+        self._metric: M = metric
         self._handles: dict[tuple[str, ...], M] = {}
 
     def __call__(self, *labels: str) -> M:

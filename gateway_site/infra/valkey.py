@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext, create_default_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("tollgate.valkey")
 
-type Reply = bytes | int | list[Reply] | Exception | None
+type Reply = Any  # bytes, int, None, or a list of them
+
+
+_pack: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
 
 class StoreUnavailable(Exception):
@@ -54,7 +57,7 @@ class Address:
         """Read a URL; raises ValueError for schemes that are none of Valkey's."""
         parts = urlsplit(url)
         options = parse_qs(parts.query)
-        login = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+        login: Any = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
         if parts.scheme == "unix":
             return cls(path=unquote(parts.path), database=int(options.get("db", ["0"])[0]), **login)
         if parts.scheme not in {"redis", "rediss", "valkey", "valkeys"}:
@@ -127,7 +130,7 @@ class HotValkey:
         """Send one command; the future brings the reply, or StoreUnavailable, or ScriptFailed."""
         if self._protocol is None:
             raise StoreUnavailable("Valkey is not connected.")
-        return self._protocol.send(hiredis.pack_command(command))
+        return self._protocol.send(_pack(command))
 
     async def run(self, script: Script, keys: tuple[bytes | str, ...], *arguments: bytes | str | int) -> Reply:
         """Run a script; one that Valkey has forgotten (a restart, SCRIPT FLUSH) is loaded again."""
@@ -163,7 +166,7 @@ class HotValkey:
         """Say what a connection begins with; one that fails at it is closed, or each try would leave one behind."""
         try:
             for command in self._greetings():
-                await protocol.send(hiredis.pack_command(command))
+                await protocol.send(_pack(command))
             if not protocol.is_open:
                 raise StoreUnavailable("Valkey closed the connection")
         except BaseException:
@@ -301,7 +304,7 @@ async def subscribe(
         raise StoreUnavailable(f"Valkey cannot be reached: {error or type(error).__name__}.") from error
     try:
         for command in (*address.greetings(), ("SUBSCRIBE", *channels)):
-            writer.write(hiredis.pack_command(command))
+            writer.write(_pack(command))
         async for reply in _replies(reader, writer, ping_seconds):
             if isinstance(reply, hiredis.ReplyError):
                 raise StoreUnavailable(f"Valkey refused a subscription: {reply}")
@@ -325,7 +328,7 @@ async def _replies(
         except TimeoutError:
             if is_pinged:
                 raise StoreUnavailable("Valkey does not answer a ping.") from None
-            writer.write(hiredis.pack_command(("PING",)))
+            writer.write(_pack(("PING",)))
             is_pinged = True
             continue
         except OSError as error:

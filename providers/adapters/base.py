@@ -39,9 +39,7 @@ class Adapter:
     base_url: str = ""
     authorize: Callable[[str], Headers] = bearer
     headers: Headers = ()  # sent unless the client sends its own
-    paths: Mapping[str, str] = field(
-        default_factory=dict
-    )  # operation → path, where it differs from the dialect's
+    paths: Mapping[str, str] = field(default_factory=dict)  # operation → path, where it differs from the dialect's
     quirks: Quirks = Quirks()
     credential_variable: str = ""  # an environment variable that holds its key by custom
     starter_model: str = ""  # what the first run maps when that variable is set

@@ -55,6 +55,6 @@ class Deployment(models.Model):
             spoken = ", ".join(self.provider.effective_dialects)
             raise ValidationError({"dialect": f"Provider {self.provider.slug!r} speaks {spoken}."})
 
-    def price_at(self, moment: datetime, side: str = "sell"):  # type: ignore[no-untyped-def]
+    def price_at(self, moment: datetime, side: str = "sell"):
         """The price in force at a moment, or None."""
         return self.prices.filter(side=side, effective_from__lte=moment).order_by("-effective_from").first()

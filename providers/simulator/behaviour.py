@@ -23,9 +23,7 @@ class Tools(StrEnum):
     ONE = "one"
     PARALLEL = "parallel"
     SPLIT = "split"  # one call, its arguments one character at a time
-    INTERLEAVED = (
-        "interleaved"  # parallel; chat: the calls' fragments alternate, messages: text between the calls
-    )
+    INTERLEAVED = "interleaved"  # parallel; chat: the calls' fragments alternate, messages: text between the calls
 
 
 class Thinking(StrEnum):

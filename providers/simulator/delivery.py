@@ -153,9 +153,7 @@ def _split_inside(packets: list[Packet]) -> list[Packet]:
 
 def _gzipped(packets: Sequence[Packet]) -> list[Packet]:
     packer = zlib.compressobj(wbits=GZIP_WBITS)
-    packed = [
-        Packet(delay, packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)) for delay, data in packets
-    ]
+    packed = [Packet(delay, packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)) for delay, data in packets]
     return [*packed, Packet(0.0, packer.flush())]
 
 

@@ -190,9 +190,7 @@ ANTHROPIC = Envelope(
             type="invalid_request_error",
             message="Your credit balance is too low to access the Anthropic API.",
         ),
-        "content_filter": Usual(
-            type="invalid_request_error", message="Output blocked by content filtering policy"
-        ),
+        "content_filter": Usual(type="invalid_request_error", message="Output blocked by content filtering policy"),
     },
     shape=_anthropic_shape,
     event=b"error",

@@ -484,9 +484,7 @@ def _deltas(index: int, part: Part) -> list[Frame]:
 
 def _piece_frames(index: int, kind: str, field: str, pieces: tuple[str, ...]) -> list[Frame]:
     """One delta a piece; equal pieces share their bytes."""
-    made = {
-        piece: _delta(index, Kind.CONTENT, **{"type": kind, field: piece}) for piece in dict.fromkeys(pieces)
-    }
+    made = {piece: _delta(index, Kind.CONTENT, **{"type": kind, field: piece}) for piece in dict.fromkeys(pieces)}
     return [made[piece] for piece in pieces]
 
 

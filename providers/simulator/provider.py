@@ -136,9 +136,7 @@ def _envelope(request: Request) -> Envelope:
     return ANTHROPIC if request.header(b"anthropic-version") else OPENAI
 
 
-def _refusal(
-    error: ApiError, envelope: Envelope, request_id: str, behaviour: Behaviour = delivery.HEALTHY
-) -> Script:
+def _refusal(error: ApiError, envelope: Envelope, request_id: str, behaviour: Behaviour = delivery.HEALTHY) -> Script:
     headers = envelope.headers(request_id, spent=error.status == 429)
     headers += [
         b"%b: %b" % (name, value.encode())

@@ -196,6 +196,4 @@ def _usage(ask: Ask, behaviour: Behaviour, parts: tuple[Part, ...], tokens: int)
     if behaviour.usage is not UsageShape.CACHED:
         return Usage(input=read, output=tokens, reasoning=thoughts)
     hit, written = read // 2, read // 4
-    return Usage(
-        input=read - hit - written, cache_read=hit, cache_write=written, output=tokens, reasoning=thoughts
-    )
+    return Usage(input=read - hit - written, cache_read=hit, cache_write=written, output=tokens, reasoning=thoughts)

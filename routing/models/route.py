@@ -10,7 +10,7 @@ from django.db import models
 
 from providers.models import Deployment
 
-CONDITION_FIELDS = {
+CONDITION_FIELDS: dict[str, type | tuple[type, ...]] = {
     "needs": list,
     "region": str,
     "tag": str,

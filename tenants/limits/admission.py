@@ -71,9 +71,7 @@ class Admission:
         self._compiled: dict[int, _Charges] = {}
         self._cache_size = cache_size
 
-    async def reserve(
-        self, principal: Principal, request_id: str, *, alias: str, end_user: str
-    ) -> Reservation:
+    async def reserve(self, principal: Principal, request_id: str, *, alias: str, end_user: str) -> Reservation:
         """Charge every limit that applies; raises RateLimited, which says whose limit it is and when to come again."""
         charges = self._charges(principal, alias, end_user)
         try:
@@ -85,10 +83,8 @@ class Admission:
             # Traffic goes on without Valkey; what cannot be counted now is not refused. Valkey may have counted it
             # and failed to say so: settling gives leases back all the same.
             log.warning("admission_degraded", reason=str(error), tenant=principal.tenant)
-            return self._hold(
-                Reservation(request_id=request_id, leases=charges.leases, is_degraded=True)
-            )
-        admitted, number, remaining, milliseconds = reply  # type: ignore[misc]
+            return self._hold(Reservation(request_id=request_id, leases=charges.leases, is_degraded=True))
+        admitted, number, remaining, milliseconds = reply
         rule = charges.rules[number - 1] if number else None
         if not admitted:
             raise _refusal(rule, milliseconds)
@@ -149,8 +145,9 @@ class Admission:
         return count
 
     def _send(self, settle: SpooledSettle) -> asyncio.Future[Reply]:
-        keys = (USAGE_STREAM, *settle.leases)
-        return self._valkey.call(b"EVALSHA", SETTLE.digest, len(keys), *keys, *self._arguments(settle))
+        keys: tuple[bytes | str, ...] = (USAGE_STREAM, *settle.leases)
+        arguments = self._arguments(settle)
+        return self._valkey.call(b"EVALSHA", SETTLE.digest, len(keys), *keys, *arguments)
 
     @staticmethod
     def _arguments(settle: SpooledSettle) -> tuple[str | int, ...]:

@@ -40,10 +40,12 @@ class Spool:
     def append(self, settle: SpooledSettle) -> None:
         """Keep a settle; it is on its way to the disk when this returns."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        line = _encode(settle) + b"\n"
+        # It begins a line of its own even where the crash of a worker of this name cut one short.
+        line = b"\n" + _encode(settle) + b"\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, line)
+            while line:
+                line = line[os.write(descriptor, line) :]
         finally:
             os.close(descriptor)
 
@@ -84,5 +86,5 @@ def read(path: Path) -> Iterator[SpooledSettle]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                with suppress(msgspec.DecodeError):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
                     yield _decode(line)

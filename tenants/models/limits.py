@@ -61,7 +61,9 @@ class ScopedRule(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self.tenant_id:
-            self.tenant = (self.api_key or self.project).tenant
+            owner = self.api_key or self.project
+            assert owner is not None  # the forms ask for one of the three
+            self.tenant = owner.tenant
         super().save(*args, **kwargs)
 
 
