@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 django.setup(set_prefix=False)
+# whitenoise opens its files synchronously; what it serves are a few small ones of the console.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 from gateway_site.data_plane import DataPlaneHandler, warm_up  # noqa: E402
 from gateway_site.infra.logging import AccessLog  # noqa: E402

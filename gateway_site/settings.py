@@ -117,6 +117,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
+FORMAT_MODULE_PATH = ["gateway_site.formats"]
 
 STATIC_URL = "/static/"
 STATIC_ROOT = envstr("STATIC_ROOT")  # where `collectstatic` puts files; unset: they come from the packages

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
+from django.contrib.admin import ShowFacets
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.paginator import Page, Paginator
@@ -52,7 +52,7 @@ class ListField(SimpleArrayField):
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(str(item) for item in value) if isinstance(value, list) else value
 
-    def to_python(self, value: Any) -> list[Any]:
+    def to_python(self, value: Any) -> Any:
         if isinstance(value, str):
             value = [item.strip() for item in re.split(r"[,\n]", value) if item.strip()]
         return super().to_python(value)
@@ -72,11 +72,7 @@ class JsonField(forms.JSONField):
         if not value:
             return ""
         line = json.dumps(value, ensure_ascii=False, cls=self.encoder)
-        return (
-            line
-            if len(line) <= SHORT_JSON
-            else json.dumps(value, indent=2, ensure_ascii=False, cls=self.encoder)
-        )
+        return line if len(line) <= SHORT_JSON else json.dumps(value, indent=2, ensure_ascii=False, cls=self.encoder)
 
     def clean(self, value: Any) -> Any:
         cleaned = super().clean(value)
@@ -100,7 +96,7 @@ class PlainFloatField(forms.FloatField):
 class FormFieldsMixin:
     """Gives model fields the form fields above."""
 
-    formfield_overrides = {
+    formfield_overrides: Mapping[type[models.Field], Mapping[str, Any]] = {
         ArrayField: {"form_class": ListField, "widget": UnfoldAdminExpandableTextareaWidget({"rows": 1})},
         models.JSONField: {
             "form_class": JsonField,
@@ -135,6 +131,7 @@ class Admin(FormFieldsMixin, ModelAdmin):
 
     show_full_result_count = False
     list_per_page = 50
+    show_facets = ShowFacets.NEVER  # counts per filter value read whole tables
     list_filter_submit = True
     warn_unsaved_form = True
 
@@ -148,9 +145,7 @@ class Admin(FormFieldsMixin, ModelAdmin):
             raise Http404(f"There is no {self.opts.verbose_name} {object_id!r}.")
         return found
 
-    def act(
-        self, request: HttpRequest, objects: Iterable[Any], verb: Callable[[Any], object], done: str
-    ) -> None:
+    def act(self, request: HttpRequest, objects: Iterable[Any], verb: Callable[[Any], object], done: str) -> None:
         """Do one thing to each object, so that its signals fire, and note it in its history; all or none."""
         chosen = list(objects)
         with transaction.atomic():
@@ -169,11 +164,8 @@ class Admin(FormFieldsMixin, ModelAdmin):
 
     def _page_below(self, request: HttpRequest) -> str:
         url = request.headers.get("HX-Current-URL", "")
-        if url and url_has_allowed_host_and_scheme(
-            url, {request.get_host()}, require_https=request.is_secure()
-        ):
-            parts = urlsplit(url)
-            return f"{parts.path}?{parts.query}" if parts.query else parts.path
+        if url and url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure()):
+            return url
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
 
@@ -221,7 +213,7 @@ class UncountedPaginator(Paginator):
         start = (number - 1) * int(self.per_page)
         rows = list(self.object_list[start : start + int(self.per_page) + 1])
         self.has_next = len(rows) > int(self.per_page)
-        return self._get_page(rows[: int(self.per_page)], number, self)
+        return Page(rows[: int(self.per_page)], number, self)
 
 
 class LedgerAdmin(ReadOnlyMixin, Admin):

@@ -117,11 +117,13 @@ class HotValkey:
         self._keeper = asyncio.create_task(self._keep_connected(), name="valkey-keeper")
 
     async def aclose(self) -> None:
-        """Stop reconnecting and close."""
+        """Stop reconnecting, wait for the replies to what was sent, and close."""
         if self._keeper is not None:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
+        with suppress(StoreUnavailable, ScriptFailed):
+            await self.call(b"PING")  # replies come in order: this one comes last
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.close()

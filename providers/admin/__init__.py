@@ -1,0 +1,3 @@
+from providers.admin import deployment, price, provider
+
+__all__ = ["deployment", "price", "provider"]

@@ -1,0 +1,254 @@
+"""Usage records and rollups: read only, never counted, never joined, for a record outlives what it names."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, FieldTextFilter
+from unfold.decorators import display
+
+from gateway_site.infra.admin import LedgerAdmin, RecentFilter, badge, plain
+from tenants.models import ApiKey, Tenant, UsageDay, UsageHour, UsageRecord
+
+OUTCOME_KINDS = {
+    "served": "success",
+    "client_gone": "info",
+    "rejected": "warning",
+    "shutdown": "warning",
+    "upstream_failed": "danger",
+    "cut": "danger",
+    "gateway_failed": "danger",
+}
+COST_KINDS = {"exact": "success", "estimated": "warning", "unpriced": "danger"}
+TOKENS = (
+    ("input_tokens", "output_tokens"),
+    ("cache_read_tokens", "reasoning_tokens"),
+    ("cache_write_5m_tokens", "cache_write_1h_tokens"),
+)
+
+
+class StartedFilter(RecentFilter):
+    field = "started_at"
+
+
+class HoursFilter(RecentFilter):
+    field = "starts_at"
+
+
+class DaysFilter(RecentFilter):
+    field = "starts_at"
+    default = "31d"
+
+
+class UsageAdmin(LedgerAdmin):
+    """Columns that records and rollups share."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        tenants = Tenant.objects.filter(pk=OuterRef("tenant_id")).order_by().values("slug")
+        keys = ApiKey.objects.filter(pk=OuterRef("api_key_id")).order_by().values("name")
+        return super().get_queryset(request).annotate(tenant_slug=Subquery(tenants), key_name=Subquery(keys))
+
+    @display(description="Tenant")
+    def tenant_name(self, usage: Any) -> str:
+        return usage.tenant_slug or f"deleted ({usage.tenant_id})"
+
+    @display(description="API key")
+    def api_key_name(self, usage: Any) -> str:
+        return usage.key_name or f"deleted ({usage.api_key_id})"
+
+    @display(description="Tenant and key", header=True)
+    def caller(self, usage: Any) -> list[str]:
+        return [self.tenant_name(usage), self.api_key_name(usage)]
+
+    @display(description="Alias and deployment", header=True)
+    def served_by(self, usage: Any) -> list[str]:
+        return [usage.alias, usage.deployment or "none"]
+
+    @display(description="Outcome")
+    def outcome_label(self, usage: Any) -> str:
+        return badge(usage.get_outcome_display(), OUTCOME_KINDS.get(usage.outcome, ""))
+
+    @display(description="Cost status")
+    def cost_status_label(self, usage: Any) -> str:
+        return badge(usage.get_cost_status_display(), COST_KINDS.get(usage.cost_status, ""))
+
+    @display(description="Tokens in / out")
+    def tokens(self, usage: Any) -> str:
+        return f"{_count(usage.input_tokens)} / {_count(usage.output_tokens)}"
+
+    @display(description="Cost")
+    def price(self, usage: Any) -> str:
+        return "unpriced" if usage.cost_status == "unpriced" else _money(usage.cost, usage.currency)
+
+    @display(description="What we pay")
+    def own_price(self, usage: Any) -> str:
+        return "unknown" if usage.cost_price is None else _money(usage.cost_price, usage.currency)
+
+
+def _count(tokens: int | None) -> str:
+    return "-" if tokens is None else f"{tokens:,}"
+
+
+def _money(amount: Decimal, currency: str) -> str:
+    return f"{plain(amount)} {currency}"
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(UsageAdmin):
+    list_display = (
+        "started",
+        "caller",
+        "served_by",
+        "outcome_label",
+        "http_status",
+        "tokens",
+        "price",
+        "about_latency",
+    )
+    list_filter = (
+        StartedFilter,
+        ("tenant", AutocompleteSelectFilter),
+        ("api_key", AutocompleteSelectFilter),
+        ("outcome", ChoicesDropdownFilter),
+        ("cost_status", ChoicesDropdownFilter),
+        ("alias", FieldTextFilter),
+    )
+    search_fields = ("request_id", "correlation_id")
+    search_help_text = "A whole request or correlation id"
+    fieldsets = (
+        (None, {"fields": (("outcome_label", "http_status"), ("started_at", "error_code"))}),
+        ("Who", {"fields": (("tenant_name", "project"), ("api_key_name", "end_user"))}),
+        (
+            "What",
+            {"fields": (("alias", "route"), ("provider", "deployment"), ("model", "dialect"), "is_streamed")},
+        ),
+        ("Cost", {"fields": (("price", "cost_status_label"), "own_price", *TOKENS)}),
+        ("Time", {"fields": (("latency", "first_token"), "overhead")}),
+        ("Trace", {"fields": (("request_id", "correlation_id"), ("revision", "worker"), "attempts")}),
+    )
+    readonly_fields = (
+        "outcome_label",
+        "http_status",
+        "tenant_name",
+        "api_key_name",
+        "price",
+        "cost_status_label",
+        "own_price",
+        "latency",
+        "first_token",
+        "overhead",
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Whole ids only: anything fuzzier would read the table."""
+        if not search_term:
+            return queryset, False
+        wanted = Q(correlation_id=search_term)
+        request_id = _uuid(search_term)
+        return queryset.filter(wanted | Q(request_id=request_id) if request_id else wanted), False
+
+    @display(description="HTTP")
+    def http_status(self, record: UsageRecord) -> int:
+        return record.status
+
+    @display(description="Started")
+    def started(self, record: UsageRecord) -> str:
+        return f"{record.started_at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="Latency")
+    def latency(self, record: UsageRecord) -> str:
+        return f"{record.latency_ms:,} ms"
+
+    @display(description="Latency")
+    def about_latency(self, record: UsageRecord) -> str:
+        return f"{record.latency_ms} ms" if record.latency_ms < 1000 else f"{record.latency_ms / 1000:,.1f} s"
+
+    @display(description="First token")
+    def first_token(self, record: UsageRecord) -> str | None:
+        return None if record.first_token_ms is None else f"{record.first_token_ms:,} ms"
+
+    @display(description="Gateway overhead")
+    def overhead(self, record: UsageRecord) -> str | None:
+        return None if record.overhead_us is None else f"{record.overhead_us:,} µs"
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+class RollupAdmin(UsageAdmin):
+    """Hourly and daily sums."""
+
+    list_display: tuple[str, ...] = (
+        "period",
+        "caller",
+        "served_by",
+        "outcome_label",
+        "requests",
+        "tokens",
+        "price",
+    )
+    search_fields = ()
+    fieldsets = (
+        (None, {"fields": (("period", "outcome_label"), "requests")}),
+        ("Who", {"fields": (("tenant_name", "project"), "api_key_name")}),
+        ("What", {"fields": (("alias", "deployment"), "provider")}),
+        ("Cost", {"fields": (("price", "cost_status_label"), "own_price", *TOKENS)}),
+        ("Time", {"fields": (("latency", "first_token"),)}),
+    )
+    readonly_fields = (
+        "period",
+        "outcome_label",
+        "tenant_name",
+        "api_key_name",
+        "price",
+        "cost_status_label",
+        "own_price",
+        "latency",
+        "first_token",
+    )
+
+    @display(description="Mean latency")
+    def latency(self, rollup: Any) -> str | None:
+        return f"{rollup.latency_ms / rollup.requests:,.0f} ms" if rollup.requests else None
+
+    @display(description="Mean time to first token")
+    def first_token(self, rollup: Any) -> str | None:
+        return f"{rollup.first_token_ms / rollup.first_tokens:,.0f} ms" if rollup.first_tokens else None
+
+
+ROLLUP_FILTERS = (
+    ("tenant", AutocompleteSelectFilter),
+    ("api_key", AutocompleteSelectFilter),
+    ("outcome", ChoicesDropdownFilter),
+    ("cost_status", ChoicesDropdownFilter),
+    ("alias", FieldTextFilter),
+)
+
+
+@admin.register(UsageHour)
+class UsageHourAdmin(RollupAdmin):
+    list_filter = (HoursFilter, *ROLLUP_FILTERS)
+
+    @display(description="Hour (UTC)")
+    def period(self, rollup: UsageHour) -> str:
+        return f"{rollup.starts_at:%Y-%m-%d %H:%M}"
+
+
+@admin.register(UsageDay)
+class UsageDayAdmin(RollupAdmin):
+    list_filter = (DaysFilter, *ROLLUP_FILTERS)
+
+    @display(description="Day (UTC)")
+    def period(self, rollup: UsageDay) -> str:
+        return f"{rollup.starts_at:%Y-%m-%d}"

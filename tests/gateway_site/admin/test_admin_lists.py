@@ -1,0 +1,227 @@
+"""Every page opens with a bounded number of queries; ledgers and revisions are for reading."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib import admin
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from providers.models import Deployment, ModelPrice, Provider
+from routing.models import ConfigRevision, ModelAlias, Route, RouteTarget
+from tenants.ledger import ensure_partition
+from tenants.models import (
+    ApiKey,
+    Budget,
+    Member,
+    Project,
+    RateLimit,
+    Tenant,
+    UsageDay,
+    UsageHour,
+    UsageRecord,
+    User,
+)
+from tenants.services import create_key
+
+MOST_QUERIES = 30
+ROWS = 12
+RECORDS = "/admin/tenants/usagerecord/"
+REVISIONS = "/admin/routing/configrevision/"
+READ_ONLY = (UsageRecord, UsageHour, UsageDay, ConfigRevision)
+
+
+@pytest.fixture
+def key(tenant) -> ApiKey:
+    return create_key(tenant=tenant, name="ci")[0]
+
+
+def record(key: ApiKey, *, started_at: datetime | None = None, **values: object) -> UsageRecord:
+    started_at = started_at or timezone.now()
+    ensure_partition(started_at.date())
+    given = {
+        "tenant": key.tenant,
+        "dialect": "openai_chat",
+        "alias": "smart",
+        "status": 200,
+        "outcome": "served",
+        "cost_status": "exact",
+        "cost": Decimal("0.0125"),
+        "latency_ms": 900,
+    }
+    return UsageRecord.objects.create(request_id=uuid.uuid4(), started_at=started_at, api_key=key, **given | values)
+
+
+@pytest.fixture
+def filled(key) -> None:
+    """Rows enough to find out which page asks once per row."""
+    provider = Provider.objects.create(slug="openai", adapter="openai")
+    route = Route.objects.create(name="route")
+    now = timezone.now()
+    for number in range(ROWS):
+        tenant = Tenant.objects.create(slug=f"tenant-{number}", name=f"Tenant {number}")
+        deployment = Deployment.objects.create(slug=f"deployment-{number}", provider=provider, model="m")
+        ModelPrice.objects.create(deployment=deployment, input=1)
+        RouteTarget.objects.create(route=route, deployment=deployment)
+        ModelAlias.objects.create(name=f"alias-{number}", route=route, tenant=tenant)
+        Route.objects.create(name=f"route-{number}")
+        project = Project.objects.create(tenant=key.tenant, slug=f"project-{number}")
+        own, _ = create_key(tenant=key.tenant, name=f"key-{number}", project=project)
+        RateLimit.objects.create(tenant=key.tenant, project=project, kind="requests", amount=1, per="minute")
+        Budget.objects.create(tenant=key.tenant, api_key=own, amount=1)
+        user = User.objects.create_user(f"user-{number}")
+        Member.objects.create(tenant=key.tenant, user=user)
+        record(own)
+        rollup = {"tenant": key.tenant, "api_key": own, "alias": "smart", "outcome": "served", "cost_status": "exact"}
+        UsageHour.objects.create(starts_at=now, **rollup)
+        UsageDay.objects.create(starts_at=now, **rollup)
+        ConfigRevision.objects.create(number=number + 1, status="published", author=user, checksum=str(number))
+
+
+def test_no_page_asks_more_than_thirty_times(console, filled):
+    reverse("admin:index")
+    costs = {}
+    for model in admin.site._registry:
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        urls = [reverse(f"{name}_changelist")]
+        if (first := model._default_manager.first()) is not None:
+            urls.append(reverse(f"{name}_change", args=[first.pk]))
+        if model not in READ_ONLY:
+            urls.append(reverse(f"{name}_add"))
+        for url in urls:
+            with CaptureQueriesContext(
+                connection,
+            ) as queries:
+                assert console.get(url).status_code == 200, url
+            costs[url] = len(queries)
+    assert {url: count for url, count in costs.items() if count > MOST_QUERIES} == {}
+    assert len(costs) > 50
+
+
+# --- Ledgers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model.__name__)
+def test_ledgers_and_revisions_refuse_changes(console, filled, model):
+    name = f"admin:tenants_{model._meta.model_name}" if model is not ConfigRevision else "admin:routing_configrevision"
+    first = model.objects.first()
+    urls = [reverse(f"{name}_add"), *(reverse(f"{name}_{kind}", args=[first.pk]) for kind in ("change", "delete"))]
+    for url in urls:
+        assert console.client.post(url, {"alias": "forged", "note": "forged", "post": "yes"}).status_code == 403, url
+    console.act(reverse(f"{name}_changelist"), "delete_selected", first)
+    assert model.objects.filter(pk=first.pk).exists()
+
+
+def test_a_record_shows_everything(console, key):
+    shown = record(
+        key, correlation_id="order-66", end_user="eve", attempts=[{"deployment": "gpt", "status": 529}], overhead_us=310
+    )
+    text = console.get(reverse("admin:tenants_usagerecord_change", args=[shown.pk])).content.decode()
+    for part in ("order-66", "eve", "acme", "0.0125 USD", "Served", "529", "310", "900 ms", str(shown.pk)):
+        assert part in text
+
+
+def test_records_outlive_the_key_they_name(console, key):
+    shown = record(key)
+    deleted = key.pk
+    key.delete()
+    assert f"deleted ({deleted})" in console.get(RECORDS).content.decode()
+    assert console.get(reverse("admin:tenants_usagerecord_change", args=[shown.pk])).status_code == 200
+
+
+def test_records_are_never_counted_nor_joined(console, key):
+    record(key)
+    for query in ({}, {"q": "order-66"}, {"outcome__exact": "served"}, {"_facets": "True"}):
+        with CaptureQueriesContext(connection) as queries:
+            console.get(RECORDS, **query)
+        asked = [query["sql"] for query in queries if 'FROM "tenants_usagerecord"' in query["sql"]]
+        assert len(asked) == 1
+        assert "COUNT(" not in asked[0]
+        assert "JOIN" not in asked[0]
+        assert "LIMIT 51" in asked[0]
+
+
+def test_records_are_paged_without_a_count(console, key):
+    start = timezone.now()
+    for number in range(101):
+        record(key, started_at=start - timedelta(seconds=number), alias=f"alias-{number}")
+    first, second, third = (console.get(RECORDS, p=str(page)) for page in (1, 2, 3))
+    assert [len(page.context["cl"].result_list) for page in (first, second, third)] == [50, 50, 1]
+    assert 'rel="next"' in first.content.decode()
+    assert 'rel="prev"' not in first.content.decode()
+    assert 'rel="next"' in second.content.decode()
+    assert 'rel="next"' not in third.content.decode()
+    assert 'rel="prev"' in third.content.decode()
+    assert "alias-100" in third.content.decode()
+    assert console.get(RECORDS, p="9999999").status_code == 302
+
+
+def test_the_list_goes_back_seven_days_unless_asked(console, key):
+    record(key, alias="recent")
+    record(key, alias="long-ago", started_at=timezone.now() - timedelta(days=20))
+
+    def aliases(**query: str) -> set[str]:
+        return {row.alias for row in console.get(RECORDS, **query).context["cl"].result_list}
+
+    assert aliases() == {"recent"}
+    assert aliases(period="31d") == aliases(period="all") == {"recent", "long-ago"}
+
+
+def test_a_record_is_found_by_its_whole_id(console, key):
+    wanted, other = record(key, correlation_id="order-66"), record(key)
+    for query in (str(wanted.pk), wanted.pk.hex, "order-66"):
+        assert [row.pk for row in console.get(RECORDS, q=query).context["cl"].result_list] == [wanted.pk]
+    assert console.get(RECORDS, q="order").context["cl"].result_list == []
+    assert other.pk != wanted.pk
+
+
+# --- Revisions ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def route(db) -> Route:
+    provider = Provider.objects.create(slug="openai", adapter="openai")
+    deployment = Deployment.objects.create(slug="gpt", provider=provider, model="gpt-5-mini")
+    route = Route.objects.create(name="smart")
+    RouteTarget.objects.create(route=route, deployment=deployment)
+    ModelAlias.objects.create(name="smart", route=route)
+    return route
+
+
+def test_it_publishes_and_rolls_back(console, alice, route):
+    published = console.confirm(reverse("admin:routing_configrevision_publish_now"), note="First")
+    assert published.url == REVISIONS
+    revision = ConfigRevision.objects.get()
+    assert (revision.status, revision.author, revision.note) == ("published", alice, "First")
+    again = console.confirm(reverse("admin:routing_configrevision_publish_now"))
+    assert "Nothing has changed" in console.get(again.url).content.decode()
+
+    route.retries = 3
+    route.save()
+    console.confirm(reverse("admin:routing_configrevision_publish_now"))
+    console.confirm(reverse("admin:routing_configrevision_roll_back_to", args=[revision.pk]))
+    numbers = ConfigRevision.objects.order_by("number").values_list("number", "author__username")
+    assert list(numbers) == [(1, "alice"), (2, "alice"), (3, "alice")]
+
+
+def test_a_rejected_revision_is_not_rolled_back_to(console):
+    rejected = ConfigRevision.objects.create(number=1, status="rejected", checksum="x", errors=["No price."])
+    console.confirm(reverse("admin:routing_configrevision_roll_back_to", args=[rejected.pk]))
+    assert ConfigRevision.objects.count() == 1
+    assert "was rejected and cannot be served" in console.get(REVISIONS).content.decode()
+
+
+def test_a_revision_shows_its_diff_and_not_its_blob(console):
+    revision = ConfigRevision.objects.create(
+        number=7, status="published", checksum="x", diff=["+ deployment <gpt>"], blob=b"compiled"
+    )
+    with CaptureQueriesContext(connection) as queries:
+        text = console.get(reverse("admin:routing_configrevision_change", args=[revision.pk])).content.decode()
+    assert "+ deployment &lt;gpt&gt;" in text
+    assert not any('"blob"' in query["sql"] for query in queries)

@@ -1,0 +1,251 @@
+"""Providers, deployments, prices, routes and aliases, as an operator makes them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from django.urls import reverse
+
+from gateway_site.infra import secrets
+from providers.models import Deployment, ModelPrice, Provider
+from routing.models import ModelAlias, Route, RouteTarget
+
+PROVIDERS = "/admin/providers/provider/"
+DEPLOYMENTS = "/admin/providers/deployment/"
+ROUTES = "/admin/routing/route/"
+CREDENTIAL = "sk-the-credential-itself"
+
+
+@pytest.fixture
+def provider(db) -> Provider:
+    provider = Provider(slug="openai", name="OpenAI", adapter="openai")
+    provider.set_credential(CREDENTIAL)
+    provider.save()
+    return provider
+
+
+@pytest.fixture
+def deployment(provider) -> Deployment:
+    return Deployment.objects.create(slug="gpt", provider=provider, model="gpt-5-mini")
+
+
+def change(item) -> str:
+    return reverse(f"admin:{item._meta.app_label}_{item._meta.model_name}_change", args=[item.pk])
+
+
+def credential_of(provider: Provider) -> str:
+    provider.refresh_from_db()
+    return secrets.decrypt(provider.credential_encrypted) if provider.has_credential else ""
+
+
+# --- Providers ---------------------------------------------------------------------------------------------
+
+
+def test_it_makes_a_provider(console):
+    response = console.submit(
+        f"{PROVIDERS}add/",
+        name="A server",
+        slug="a-server",
+        adapter="openai_compatible",
+        base_url="https://llm.example.com/v1",
+        dialects=["anthropic_messages", "openai_chat"],
+        headers='{"x-team": "ml"}',
+        credential=CREDENTIAL,
+    )
+    assert response.status_code == 302
+    made = Provider.objects.get()
+    assert made.headers == {"x-team": "ml"}
+    assert set(made.dialects) == {"anthropic_messages", "openai_chat"}
+    assert made.connect_timeout == 5
+    assert credential_of(made) == CREDENTIAL
+
+
+def test_a_credential_is_in_no_page(console, provider):
+    refused = console.submit(change(provider), credential="sk-another", slug="")
+    pages = [
+        refused,
+        *(console.get(url) for url in (PROVIDERS, change(provider), change(provider).replace("/change/", "/history/"))),
+    ]
+    assert all(page.status_code == 200 for page in pages)
+    for page in pages:
+        text = page.content.decode()
+        assert CREDENTIAL not in text
+        assert "sk-another" not in text
+        assert provider.credential_encrypted not in text
+    assert "Stored" in pages[1].content.decode()
+
+
+def test_an_empty_field_keeps_the_credential(console, provider):
+    assert console.submit(change(provider), name="Renamed").status_code == 302
+    assert credential_of(provider) == CREDENTIAL
+    assert provider.name == "Renamed"
+
+
+def test_a_new_credential_replaces_the_old_one(console, provider):
+    console.submit(change(provider), credential="sk-another")
+    assert credential_of(provider) == "sk-another"
+
+
+def test_a_box_removes_the_credential(console, provider):
+    console.submit(change(provider), clear_credential="on")
+    assert credential_of(provider) == ""
+    assert "Not stored" in console.get(change(provider)).content.decode()
+
+
+def test_a_new_credential_is_not_removed_at_once(console, provider, errors):
+    response = console.submit(change(provider), credential="sk-another", clear_credential="on")
+    assert list(errors(response)) == ["clear_credential"]
+    assert credential_of(provider) == CREDENTIAL
+
+
+def test_wrong_input_names_the_field(console, errors):
+    response = console.submit(
+        f"{PROVIDERS}add/",
+        slug="a b",
+        adapter="openai_compatible",
+        base_url="http://127.0.0.1:8000",
+        headers='{"x-team":',
+        connect_timeout="0",
+    )
+    assert set(errors(response)) == {"slug", "base_url", "headers", "connect_timeout"}
+
+
+def test_emptied_json_is_the_empty_object(console, provider):
+    provider.headers = {"x-team": "ml"}
+    provider.save()
+    assert console.fields(change(provider))["headers"] == '{"x-team": "ml"}'
+    assert console.submit(change(provider), headers="").status_code == 302
+    provider.refresh_from_db()
+    assert provider.headers == {}
+
+
+def test_ticked_dialects_keep_their_order(console, provider):
+    Provider.objects.update(dialects=["openai_chat"])
+    console.submit(change(provider), dialects=["anthropic_messages", "openai_chat"])
+    provider.refresh_from_db()
+    assert provider.dialects == ["openai_chat", "anthropic_messages"]
+
+
+def test_it_disables_and_enables(console, provider):
+    console.confirm(reverse("admin:providers_provider_disable", args=[provider.pk]))
+    provider.refresh_from_db()
+    assert not provider.is_enabled
+    console.act(PROVIDERS, "enable_selected", provider)
+    provider.refresh_from_db()
+    assert provider.is_enabled
+
+
+# --- Deployments and prices --------------------------------------------------------------------------------
+
+
+def test_it_makes_a_deployment_with_a_price(console, provider):
+    response = console.submit(
+        f"{DEPLOYMENTS}add/",
+        provider=provider.pk,
+        slug="gpt",
+        model="gpt-5-mini",
+        tags="gdpr, prod\ncheap",
+        **{
+            "prices-TOTAL_FORMS": "1",
+            "prices-0-side": "sell",
+            "prices-0-effective_from_0": "2026-01-01",
+            "prices-0-effective_from_1": "00:00:00",
+            "prices-0-currency": "USD",
+            "prices-0-per": "1000000",
+            "prices-0-input": "0.25",
+            "prices-0-output": "2",
+            "prices-0-tiers": '[{"above": 200000, "input": "0.5"}]',
+        },
+    )
+    assert response.status_code == 302
+    made = Deployment.objects.get()
+    assert made.tags == ["gdpr", "prod", "cheap"]
+    price = ModelPrice.objects.get()
+    assert (price.input, price.output) == (Decimal("0.25"), Decimal(2))
+    assert price.tiers == [{"above": 200000, "input": "0.5"}]
+
+
+def test_prices_show_the_digits_they_need(console, deployment):
+    ModelPrice.objects.create(deployment=deployment, input=Decimal("0.0000001"), output=Decimal(100))
+    fields = console.fields(change(deployment))
+    assert fields["prices-0-input"] == "0.0000001"
+    assert fields["prices-0-output"] == "100"
+
+
+def test_a_price_without_a_unit_names_the_field(console, deployment, errors):
+    response = console.submit(
+        change(deployment),
+        dialect="anthropic_messages",
+        **{
+            "prices-TOTAL_FORMS": "1",
+            "prices-0-side": "sell",
+            "prices-0-currency": "dollars",
+            "prices-0-per": "1000000",
+            "prices-0-effective_from_0": "2026-01-01",
+            "prices-0-effective_from_1": "00:00:00",
+        },
+    )
+    assert set(errors(response)) == {"dialect", "prices-0-input", "prices-0-currency"}
+
+
+def test_a_deployment_is_switched(console, deployment):
+    console.act(DEPLOYMENTS, "disable_selected", deployment)
+    deployment.refresh_from_db()
+    assert not deployment.is_enabled
+    console.confirm(reverse("admin:providers_deployment_enable", args=[deployment.pk]))
+    deployment.refresh_from_db()
+    assert deployment.is_enabled
+
+
+# --- Routes ------------------------------------------------------------------------------------------------
+
+
+def test_one_page_maps_a_model_name(console, deployment, tenant):
+    response = console.submit(
+        f"{ROUTES}add/",
+        name="smart",
+        **{
+            "aliases-TOTAL_FORMS": "2",
+            "aliases-0-name": "smart",
+            "aliases-1-name": "claude-*",
+            "aliases-1-tenant": tenant.pk,
+            "targets-TOTAL_FORMS": "1",
+            "targets-0-deployment": deployment.pk,
+            "targets-0-priority": "0",
+            "targets-0-weight": "100",
+            "targets-0-conditions": '{"region": "eu"}',
+        },
+    )
+    assert response.status_code == 302
+    assert list(ModelAlias.objects.values_list("name", "tenant__slug")) == [("claude-*", "acme"), ("smart", None)]
+    assert RouteTarget.objects.get().conditions == {"region": "eu"}
+
+
+def test_wrong_rows_name_their_fields(console, deployment, errors):
+    response = console.submit(
+        f"{ROUTES}add/",
+        name="smart",
+        retries="99",
+        **{
+            "aliases-TOTAL_FORMS": "1",
+            "aliases-0-name": "cl*ude",
+            "targets-TOTAL_FORMS": "1",
+            "targets-0-deployment": deployment.pk,
+            "targets-0-priority": "0",
+            "targets-0-weight": "100",
+            "targets-0-conditions": '{"colour": "red"}',
+        },
+    )
+    assert set(errors(response)) == {"retries", "aliases-0-name", "targets-0-conditions"}
+    assert not Route.objects.exists()
+
+
+def test_a_global_alias_is_not_given_twice(console, errors):
+    rows = {"aliases-TOTAL_FORMS": "2", "aliases-0-name": "smart", "aliases-1-name": "smart"}
+    response = console.submit(f"{ROUTES}add/", name="smart", **rows)
+    assert errors(response)["aliases"] == ["The alias 'smart' is given twice."]
+    other = Route.objects.create(name="other")
+    ModelAlias.objects.create(name="smart", route=other)
+    response = console.submit(f"{ROUTES}add/", name="smart", **rows | {"aliases-TOTAL_FORMS": "1"})
+    assert "already exists" in str(errors(response)["aliases-0-__all__"])
