@@ -23,7 +23,8 @@ _CORRELATION = re.compile(rb"[A-Za-z0-9_.:/+=@-]{1,128}\Z")
 
 def make_request_id() -> str:
     """Return 32 hexadecimal digits that sort by time (UUID version 7)."""
-    return f"{time_ns() // 1_000_000:012x}7{random.getrandbits(12):03x}{0x8 | random.getrandbits(2):x}{random.getrandbits(60):015x}"
+    milliseconds, high, low = time_ns() // 1_000_000, random.getrandbits(12), random.getrandbits(62)
+    return f"{milliseconds:012x}7{high:03x}{0b10 << 62 | low:016x}"
 
 
 class AttemptRecord(msgspec.Struct, kw_only=True):

@@ -1,46 +1,27 @@
-"""The story of one request, top to bottom. See DESIGN and ARCHITECTURE; `serve` is the table of contents."""
+"""The story of one request, top to bottom: `serve` is its table of contents, ARCHITECTURE.md its map."""
 
 import asyncio
 import random
-from collections.abc import Generator
-from dataclasses import dataclass
-from time import monotonic
 
-import structlog
-
-from gateway_site.infra.telemetry import Handles, llm_attempts
 from providers.canonical.inbound import Facts, Inbound, Operation
 from providers.dialects.base import Dialect
 from providers.registry import DIALECTS
-from providers.transport import Transport, TransportError, Upstream, UpstreamBroken
-from providers.wire.splice import MalformedJson, read_members, splice
-from providers.wire.sse import FrameSplitter
+from providers.wire.splice import MalformedJson, read_members
 from routing.account import Account
-from routing.exchange import AttemptRecord, Exchange
-from routing.headers import answer_headers, forwardable, retry_headers, upstream_headers
-from routing.policy.attempts import Attempt, attempts
+from routing.call import Call, Response
+from routing.headers import forwardable
 from routing.policy.plan import Plan, compile_plan
-from routing.policy.verdict import CREDENTIAL_STATUSES, PROVIDER_ACCOUNT_STATUS, Verdict, judge_status
-from routing.relay import StallGuard, Stream, hold_until_content, relay
 from routing.request import DataPlaneRequest
-from routing.response import EventStreamResponse, WholeResponse
-from routing.snapshot import LiveDeployment, LiveRoute, LiveSnapshot
+from routing.snapshot import LiveRoute, LiveSnapshot
 from tenants.errors import (
     Forbidden,
     GatewayError,
     InvalidRequest,
     NotFound,
     Unavailable,
-    UpstreamFailed,
-    UpstreamTimeout,
 )
 from tenants.principal import Principal
 
-log = structlog.get_logger("tollgate.pipeline")
-
-type Response = WholeResponse | EventStreamResponse
-
-attempt_counter = Handles(llm_attempts)
 NAMES_SHOWN = 20
 
 
@@ -144,201 +125,3 @@ def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError
         code="wrong_kind_of_model",
         param="model",
     )
-
-
-@dataclass(slots=True)
-class Result:
-    """How an attempt went: an answer to deliver, or what to say if no other attempt goes better."""
-
-    verdict: Verdict
-    response: Response | None = None
-    error: GatewayError | None = None
-
-
-class Call:
-    """A request on its way through its plan's attempts."""
-
-    __slots__ = ("account", "dialect", "exchange", "inbound", "transport")
-
-    def __init__(
-        self, inbound: Inbound, dialect: Dialect, exchange: Exchange, account: Account, transport: Transport
-    ) -> None:
-        self.inbound = inbound
-        self.dialect = dialect
-        self.exchange = exchange
-        self.account = account
-        self.transport = transport
-
-    async def answer(self, plan: Plan, headers: tuple[tuple[bytes, bytes], ...]) -> Response:
-        """Try until an attempt's result is to be delivered; raises what the last one says when none is."""
-        steps = attempts(plan, random=random.random)
-        attempt: Attempt | None = next(steps)
-        result = Result(Verdict.GIVE_UP)
-        while attempt is not None:
-            if attempt.pause_seconds:
-                await asyncio.sleep(attempt.pause_seconds)
-            result = await self.attempt(attempt, plan.route, headers)
-            attempt = _advance(steps, result.verdict)
-        if result.response is not None:
-            return await self.deliver(result.response)
-        assert result.error is not None
-        raise result.error
-
-    async def deliver(self, response: Response) -> Response:
-        """Settle a whole answer before it leaves; a stream settles itself before its last frame."""
-        if isinstance(response, WholeResponse):
-            exchange = self.exchange
-            if response.status_code < 400:
-                exchange.usage = self.dialect.read_usage(response.content)
-                exchange.is_usage_final = exchange.usage.is_reported
-                await self.account.settle("served", status=response.status_code)
-            else:
-                await self.account.settle("rejected", status=response.status_code, error_code="upstream_rejected")
-            response.pairs = [*response.pairs, (b"x-tollgate-cost", f"{exchange.cost or 0:f}".encode())]
-        return response
-
-    async def attempt(self, attempt: Attempt, route: LiveRoute, headers: tuple[tuple[bytes, bytes], ...]) -> Result:
-        """Ask one deployment, and judge what comes."""
-        deployment, exchange = attempt.target.deployment, self.exchange
-        exchange.deployment = deployment
-        record = AttemptRecord(deployment=deployment.facts.slug)
-        exchange.attempts.append(record)
-        started = monotonic()
-        try:
-            result = await self._ask(attempt, deployment, route, headers, record)
-        except TimeoutError:
-            record.result = "timeout"
-            result = Result(Verdict.TRY_NEXT, error=UpstreamTimeout("The upstream did not answer in time."))
-        except TransportError as failure:
-            record.result = "broken" if isinstance(failure, UpstreamBroken) else "unreachable"
-            result = self._transport_failed(failure, attempt)
-        except UpstreamFailed as error:
-            record.result = error.code
-            result = Result(Verdict.TRY_NEXT, error=error)
-        spent = monotonic() - started
-        record.milliseconds = round(spent * 1000)
-        exchange.upstream_seconds += spent
-        attempt_counter(deployment.facts.slug, record.result).inc()
-        return result
-
-    def _transport_failed(self, failure: TransportError, attempt: Attempt) -> Result:
-        # The reason may name inner addresses: it is for the operator's log, not for the tenant.
-        deployment = attempt.target.deployment.facts.slug
-        log.warning("upstream_failed", deployment=deployment, reason=str(failure), attempt=attempt.number)
-        code = "upstream_failed" if isinstance(failure, UpstreamBroken) else "upstream_unreachable"
-        error = UpstreamFailed("The upstream could not be reached or broke off.", code=code)
-        return Result(Verdict.RETRY, error=error)
-
-    async def _ask(
-        self,
-        attempt: Attempt,
-        deployment: LiveDeployment,
-        route: LiveRoute,
-        headers: tuple[tuple[bytes, bytes], ...],
-        record: AttemptRecord,
-    ) -> Result:
-        inbound, facts, exchange = self.inbound, self.inbound.facts, self.exchange
-        timeouts = deployment.provider.timeouts
-        remaining = exchange.started + (route.facts.total_timeout or timeouts.total) - monotonic()
-        limit = (
-            min(remaining, route.facts.first_token_timeout or timeouts.first_token) if facts.is_stream else remaining
-        )
-        async with asyncio.timeout(limit):
-            upstream = await self.transport.open(
-                deployment.pool,
-                deployment.url(inbound.operation, inbound.query.decode("latin-1")),
-                headers=upstream_headers(inbound, deployment),
-                body=self._body_for(deployment),
-            )
-            record.status = upstream.status
-            try:
-                if facts.is_stream and upstream.status < 400 and upstream.content_type == "text/event-stream":
-                    stream = Stream(upstream=upstream, watch=self.dialect.watch(facts), splitter=FrameSplitter())
-                    await hold_until_content(stream)
-                    content = b""
-                else:
-                    content = await upstream.read()
-                    stream = None
-            except BaseException:
-                upstream.finish(is_answered=False)
-                raise
-        fixed = (*headers, (b"x-tollgate-attempts", b"%d" % attempt.number), *deployment.response_headers)
-        if stream is not None:
-            record.result = "streaming"
-            exchange.first_token_at = monotonic()
-            guard = StallGuard(
-                upstream,
-                between_tokens=route.facts.between_tokens_timeout or timeouts.between_tokens,
-                deadline=monotonic() + remaining,
-            )
-            body = relay(stream, self.account, exchange, self.dialect, guard)
-            return Result(Verdict.DELIVER, EventStreamResponse(200, answer_headers(upstream, fixed), body))
-        return self._judge_whole(upstream, content, fixed, record)
-
-    def _body_for(self, deployment: LiveDeployment) -> bytes:
-        inbound, quirks = self.inbound, deployment.adapter.quirks
-        edits = dict(
-            self.dialect.passthrough_edits(
-                inbound.members, inbound.facts, deployment.facts.model, quirks.accepts_stream_options
-            )
-        )
-        for name in quirks.drop_fields:
-            edits[name] = None
-        return splice(inbound.members, edits)
-
-    def _judge_whole(
-        self,
-        upstream: Upstream,
-        content: bytes,
-        fixed: tuple[tuple[bytes, bytes], ...],
-        record: AttemptRecord,
-    ) -> Result:
-        status = upstream.status
-        if status < 400:
-            if upstream.content_type == "text/event-stream" or content.lstrip()[:1] not in {b"{", b"["}:
-                record.result = "not_an_answer"
-                error = UpstreamFailed("The upstream answered with something that is not an answer of its format.")
-                return Result(Verdict.TRY_NEXT, error=error)
-            if self.dialect.is_error_body(content):
-                record.result = "error_body"
-                return Result(
-                    Verdict.TRY_NEXT,
-                    error=UpstreamFailed(f"The upstream failed: {self.dialect.read_error(content)}"),
-                )
-            record.result = "answered"
-            return Result(Verdict.DELIVER, WholeResponse(status, answer_headers(upstream, fixed), content))
-        record.result = f"status_{status}"
-        verdict = judge_status(status)
-        refusal = self._refusal_of_ours(status, content)
-        if refusal is not None:
-            log.error("upstream_refused_us", deployment=record.deployment, status=status)
-            return Result(verdict, error=refusal)
-        pairs = (*answer_headers(upstream, fixed), *retry_headers(upstream))
-        return Result(verdict, WholeResponse(status, pairs, content))
-
-    def _refusal_of_ours(self, status: int, content: bytes) -> GatewayError | None:
-        """Return what to say instead of an upstream's error that is not the client's to read; None to pass it on."""
-        if status in CREDENTIAL_STATUSES:
-            # Never 401: clients would drop their own key. Upstreams quote the key in these bodies.
-            return UpstreamFailed(
-                "The provider refused the gateway's credential. Whoever runs this gateway has to mend it.",
-                code="upstream_auth_failed",
-                retryable=False,
-            )
-        if status == PROVIDER_ACCOUNT_STATUS:
-            return Unavailable(
-                "The gateway's account at the provider is used up. Whoever runs this gateway has to mend it.",
-                code="upstream_account_exhausted",
-                headers={"x-should-retry": "false"},
-                retryable=False,
-            )
-        if not self.dialect.read_error(content):
-            return UpstreamFailed(f"The upstream failed with status {status} and nothing readable.")
-        return None
-
-
-def _advance(steps: Generator[Attempt, Verdict, None], verdict: Verdict) -> Attempt | None:
-    try:
-        return steps.send(verdict)
-    except StopIteration:
-        return None

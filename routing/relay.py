@@ -8,7 +8,7 @@ from time import monotonic
 from gateway_site.infra.telemetry import active_streams
 from providers.dialects.base import Dialect, StreamWatch
 from providers.transport import TransportError, Upstream, UpstreamBroken
-from providers.wire.sse import FrameSplitter
+from providers.wire.sse import FrameSplitter, count_events
 from routing.account import Account
 from routing.exchange import Exchange
 from tenants.errors import GatewayError, UpstreamFailed, UpstreamTimeout
@@ -53,19 +53,20 @@ async def relay(
     try:
         ready = stream.held
         if ready:
-            exchange.frames += ready.count(b"\n\n")
+            exchange.frames += count_events(ready)
             yield ready
         while not watch.is_finished and watch.error is None:
             guard.waiting_since = monotonic()
             data = await upstream.read_chunk()
             guard.waiting_since = 0.0
-            if not data:
-                watch.end()
-                break
-            ready = watch.observe(splitter.feed(data))
+            ready = watch.observe(splitter.feed(data) if data else splitter.close())
             if ready:
-                exchange.frames += ready.count(b"\n\n")
+                exchange.frames += count_events(ready)
                 yield ready
+            if not data:
+                if not watch.is_finished:
+                    watch.end()
+                break
         if watch.error is None:
             outcome = "served"
         else:

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
+from time import monotonic
 
 import structlog
 
@@ -15,7 +17,7 @@ from gateway_site.infra.threads import run_query
 from gateway_site.infra.valkey import HotValkey, ScriptFailed, StoreUnavailable
 from providers.transport import Transport
 from routing import snapshot_store
-from routing.snapshot import EMPTY, LiveSnapshot, Snapshot
+from routing.snapshot import EMPTY, LiveSnapshot, Snapshot, encode
 from tenants import keys
 from tenants.announcements import CHANNEL as PRINCIPALS_CHANNEL
 from tenants.auth import GENERATION_KEY, Authenticator
@@ -24,8 +26,10 @@ from tenants.limits.spool import Spool
 
 log = structlog.get_logger("tollgate.runtime")
 
+LISTEN_AGAIN_SECONDS = 0.5
 POLL_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 5.0
+SETTLE_SECONDS = 2.0  # how long requests that were cancelled by a shutdown may take to settle
 
 
 class Runtime:
@@ -58,15 +62,22 @@ class Runtime:
         """Connect, load the configuration from wherever it can be had, and begin to follow changes."""
         await self.valkey.open()
         self.spool.adopt(_is_running)
-        self.swap(await self._boot())
-        for work in (self._listen, self._poll, self._keep_house):
-            self._tasks.append(asyncio.create_task(work(), name=work.__name__))
+        await self._boot()
+        for work, pause in (
+            (self._listen, LISTEN_AGAIN_SECONDS),
+            (self._catch_up, POLL_SECONDS),
+            (self._keep_house, HOUSEKEEPING_SECONDS),
+        ):
+            self._tasks.append(asyncio.create_task(self._repeat(work, pause), name=work.__name__))
 
     async def aclose(self) -> None:
-        """Stop following, replay what was spooled if that is possible, and close every connection."""
+        """Let what is being settled be settled, replay what was spooled if that is possible, and close."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        deadline = monotonic() + SETTLE_SECONDS
+        while self.admission.active and monotonic() < deadline:
+            await asyncio.sleep(0.01)
         with suppress(StoreUnavailable, ScriptFailed):
             await self.admission.replay()
         await self.transport.aclose()
@@ -86,38 +97,62 @@ class Runtime:
         config_revision.set(snapshot.number)
         log.info("configuration_loaded", revision=snapshot.number, worker=self.worker)
 
-    async def _boot(self) -> Snapshot:
-        """Return the newest configuration that can be had: from Valkey, else Postgres, else the last copy on disk."""
+    async def _boot(self) -> None:
+        """Serve the newest configuration that can be had: from Valkey, else Postgres, else the last copy on disk."""
+        for source in (self._from_valkey, self._from_postgres, self._from_disk):
+            blob = await source()
+            if blob is not None and self._serve(blob):
+                return
+
+    async def _from_valkey(self) -> bytes | None:
         with suppress(StoreUnavailable, ScriptFailed):
             found = await self.valkey.call(b"GET", snapshot_store.SNAPSHOT_KEY)
-            if isinstance(found, bytes):
-                return self._keep(found)
+            return found if isinstance(found, bytes) else None
+        return None
+
+    async def _from_postgres(self) -> bytes | None:
         try:
-            blob = await run_query(snapshot_store.newest_blob)
-            return self._keep(blob) if blob is not None else EMPTY
+            return await run_query(snapshot_store.newest_blob) or encode(EMPTY)
         except Exception as error:
             log.error("boot_without_stores", reason=str(error).strip())
-        return snapshot_store.read_copy(self._state_dir) or EMPTY
+            return None
 
-    def _keep(self, blob: bytes) -> Snapshot:
-        snapshot = snapshot_store.decode(blob)
-        snapshot_store.write_copy(self._state_dir, blob)
-        return snapshot
+    async def _from_disk(self) -> bytes | None:
+        return snapshot_store.read_copy(self._state_dir)
 
-    async def _listen(self) -> None:
-        """Follow announcements; whenever the subscription was lost, catch up with what it missed."""
+    def _serve(self, blob: bytes) -> bool:
+        """Serve a stored configuration if it is newer, and keep a copy; False when this version cannot serve it."""
+        try:
+            snapshot = snapshot_store.decode(blob)
+            if snapshot.number > self.snapshot.number:
+                self.swap(snapshot)
+                snapshot_store.write_copy(self._state_dir, blob)
+            return True
+        except Exception as error:
+            log.error("configuration_unusable", reason=f"{type(error).__name__}: {error}")
+            return False
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
+        """Do some work again and again: were it to end with its first failure, nobody would notice."""
         while True:
             try:
-                channels = (PRINCIPALS_CHANNEL, snapshot_store.CHANNEL)
-                async with aclosing(valkey.subscribe(self._valkey_url, *channels)) as messages:
-                    async for message in messages:
-                        if message is None:
-                            await self._catch_up()
-                        else:
-                            await self._hear(*message)
+                await work()
             except (StoreUnavailable, ScriptFailed) as error:
-                log.warning("announcements_lost", reason=str(error))
-                await asyncio.sleep(0.5)
+                log.debug("store_away", work=work.__name__, reason=str(error))
+            except Exception:
+                log.exception("background_work_failed", work=work.__name__)
+            await asyncio.sleep(pause)
+
+    async def _listen(self) -> None:
+        """Follow announcements; what was announced while nobody listened is caught up with first."""
+        channels = (PRINCIPALS_CHANNEL, snapshot_store.CHANNEL)
+        async with aclosing(valkey.subscribe(self._valkey_url, *channels)) as messages:
+            async for message in messages:
+                if message is None:
+                    self.authenticator.forget()
+                    await self._catch_up()
+                else:
+                    await self._hear(*message)
 
     async def _hear(self, channel: str, text: str) -> None:
         if channel == PRINCIPALS_CHANNEL:
@@ -128,35 +163,20 @@ class Runtime:
     async def _load_announced(self) -> None:
         blob = await self.valkey.call(b"GET", snapshot_store.SNAPSHOT_KEY)
         if isinstance(blob, bytes):
-            snapshot = snapshot_store.decode(blob)
-            if snapshot.number > self.snapshot.number:
-                snapshot_store.write_copy(self._state_dir, blob)
-                self.swap(snapshot)
-
-    async def _poll(self) -> None:
-        """The fallback for announcements that were lost."""
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            with suppress(StoreUnavailable, ScriptFailed):
-                await self._catch_up()
+            self._serve(blob)
 
     async def _catch_up(self) -> None:
-        number, generation = await self.valkey.call(
-            b"MGET", snapshot_store.NUMBER_KEY, GENERATION_KEY
-        )
+        """Notice changes whose announcements were lost."""
+        number, generation = await self.valkey.call(b"MGET", snapshot_store.NUMBER_KEY, GENERATION_KEY)
         if generation != self._generation:
-            if self._generation is not None:
-                self.authenticator.forget()
+            self.authenticator.forget()
             self._generation = generation
         if number is not None and int(number) > self.snapshot.number:
             await self._load_announced()
 
     async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            await self.admission.renew_leases()
-            with suppress(StoreUnavailable, ScriptFailed):
-                await self.admission.replay()
+        await self.admission.renew_leases()
+        await self.admission.replay()
 
 
 def _is_running(worker: str) -> bool:

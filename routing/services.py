@@ -62,13 +62,17 @@ def roll_back(*, revision: ConfigRevision, author: Any = None) -> Published:
         served = _newest_published()
         assert newest is not None
         assert served is not None
-        snapshot = decode(bytes(revision.blob))
+        try:
+            snapshot = decode(bytes(revision.blob))
+        except msgspec.DecodeError:
+            sentence = f"Revision {revision.number} was written by another version of Tollgate and cannot be read."
+            return Published(number=served.number, errors=[sentence])
         again = _create(
             snapshot,
             number=newest.number + 1,
             # The checksum is that of the database as it is now: nothing is published by itself until that changes.
             checksum=hashlib.sha256(encode(compile_snapshot())).hexdigest(),
-            before=decode(bytes(served.blob)),
+            before=_readable(served),
             author=author,
             note=f"Roll back to revision {revision.number}",
         )
@@ -121,8 +125,17 @@ def _store(
             errors=errors,
             checksum=checksum,
         )
-    before = decode(bytes(served.blob)) if served is not None else EMPTY
+    before = _readable(served) if served is not None else EMPTY
     return _create(snapshot, number=number, checksum=checksum, before=before, author=author, note=note)
+
+
+def _readable(revision: ConfigRevision) -> Snapshot:
+    """Return a revision's snapshot; an empty one if another version of Tollgate wrote it in a form of its own."""
+    try:
+        return decode(bytes(revision.blob))
+    except msgspec.DecodeError:
+        log.warning("revision_unreadable", revision=revision.number)
+        return EMPTY
 
 
 def _create(

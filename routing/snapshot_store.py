@@ -1,12 +1,12 @@
 """Where a published configuration is kept: Valkey for the workers, Postgres for ever, and a last good copy on disk."""
 
+import os
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from routing.models import ConfigRevision
-from routing.snapshot import Snapshot, decode
+from routing.snapshot import decode
 
 __all__ = ["CHANNEL", "NUMBER_KEY", "SNAPSHOT_KEY", "decode", "newest_blob", "read_copy", "write_copy"]
 
@@ -28,7 +28,7 @@ def newest_blob() -> bytes | None:
 
 def write_copy(folder: Path, blob: bytes) -> None:
     """Keep a copy for a start without stores; credentials in it are encrypted."""
-    temporary = folder / f"{COPY_NAME}.{id(blob)}"
+    temporary = folder / f"{COPY_NAME}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(blob)
@@ -38,9 +38,9 @@ def write_copy(folder: Path, blob: bytes) -> None:
         log.warning("snapshot_copy_not_written", reason=str(error))
 
 
-def read_copy(folder: Path) -> Snapshot | None:
+def read_copy(folder: Path) -> bytes | None:
     """Return the last good copy; None when there is none that can be read."""
     try:
-        return decode((folder / COPY_NAME).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        return (folder / COPY_NAME).read_bytes()
+    except OSError:
         return None

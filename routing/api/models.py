@@ -30,9 +30,7 @@ async def get_model(request: HttpRequest, name: str) -> WholeResponse:
     """Describe one alias."""
     names, is_anthropic = await _names(request)  # type: ignore[arg-type]
     if name not in names:
-        raise NotFound(
-            f"There is no model {name!r} that this API key may use.", code="model_not_found", param="model"
-        )
+        raise NotFound(f"There is no model {name!r} that this API key may use.", code="model_not_found", param="model")
     return _answer(anthropic_wire.model(name) if is_anthropic else openai_wire.model(name))
 
 

@@ -49,13 +49,9 @@ class Route(models.Model):
     fallback_on_content_policy = models.BooleanField(
         default=False, help_text="Ask the next target when one refuses for its content policy."
     )
-    cache_exact = models.BooleanField(
-        default=False, help_text="Answer repeated requests of a tenant from the cache."
-    )
+    cache_exact = models.BooleanField(default=False, help_text="Answer repeated requests of a tenant from the cache.")
     cache_semantic = models.BooleanField(default=False)
-    cache_ttl = models.PositiveIntegerField(
-        default=300, validators=[MinValueValidator(1)], help_text="Seconds."
-    )
+    cache_ttl = models.PositiveIntegerField(default=300, validators=[MinValueValidator(1)], help_text="Seconds.")
     collapse_identical = models.BooleanField(
         default=False, help_text="Identical requests in flight share one upstream call."
     )
@@ -79,9 +75,7 @@ class RouteTarget(models.Model):
         validators=[MaxValueValidator(1_000_000)],
         help_text="Share within its priority; 0: only when no other is left.",
     )
-    conditions = models.JSONField(
-        default=dict, blank=True, help_text='Such as {"needs": ["images"], "region": "eu"}.'
-    )
+    conditions = models.JSONField(default=dict, blank=True, help_text='Such as {"needs": ["images"], "region": "eu"}.')
 
     class Meta:
         ordering: ClassVar = ["route", "priority", "-weight", "pk"]
