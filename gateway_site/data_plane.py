@@ -41,7 +41,7 @@ WATCH_AFTER_SECONDS = 0.25  # short requests end before anybody could have left
 CLIENT_CLOSED_REQUEST = 499
 JSON = (b"content-type", b"application/json")
 ANTHROPIC_PATHS = ("/v1/messages",)
-QUIET_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics", "/"})  # polled by machines: counted, not logged
+PUBLIC_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics", "/"})  # no key; counted, but not logged
 
 
 class DataPlaneHandler:
@@ -55,7 +55,7 @@ class DataPlaneHandler:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope["method"], scope["path"], scope["headers"])
-        exchange.is_logged = scope["path"] not in QUIET_PATHS
+        exchange.is_logged = scope["path"] not in PUBLIC_PATHS
         label: str | None = None
         active_requests.inc()
         try:
@@ -99,6 +99,9 @@ class DataPlaneHandler:
     ) -> HttpResponseBase:
         if match is None:
             raise NotFound(f"There is nothing at {scope['path']}.", code="endpoint_not_found")
+        if scope["path"] not in PUBLIC_PATHS:
+            # Before the body: nobody fills this worker's memory without a key.
+            exchange.principal = await self.runtime.authenticator.authenticate(scope["headers"])
         body = b""
         if scope["method"] in {"POST", "PUT", "PATCH"}:
             body = await read_body(scope, receive, limit=self.max_body_bytes, timeout=self.body_timeout)
@@ -203,7 +206,8 @@ def dialect_of(exchange: Exchange) -> str:
     """Return the dialect a caller speaks, which its path tells when nothing else does."""
     if exchange.operation is not None:
         return exchange.operation.dialect
-    return "anthropic_messages" if exchange.path.startswith(ANTHROPIC_PATHS) else "openai_chat"
+    is_anthropic = exchange.speaks_anthropic or exchange.path.startswith(ANTHROPIC_PATHS)
+    return "anthropic_messages" if is_anthropic else "openai_chat"
 
 
 def identity_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:

@@ -63,6 +63,22 @@ def envsecret(name: str, *, default: str | None = None) -> str:
     return value
 
 
+def envsecrets(name: str) -> list[str]:
+    """Read a comma-separated list of which there must be at least one."""
+    parts = [part.strip() for part in envsecret(name).split(",") if part.strip()]
+    if not parts:
+        raise SettingError(f"{name} holds nothing but commas.")
+    return parts
+
+
+def valkey_url() -> str | None:
+    """Read VALKEY_URL, or REDIS_URL, as redis-py and Celery spell it."""
+    url = envstr("VALKEY_URL") or envstr("REDIS_URL")
+    if url is None:
+        return None
+    return url.replace("valkeys://", "rediss://", 1).replace("valkey://", "redis://", 1)
+
+
 def _number(name: str, default: float, kind: type, minimum: float | None) -> float:
     value = envstr(name)
     if value is None:

@@ -6,11 +6,10 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
+from gateway_site import __version__
 from gateway_site.infra import telemetry
 
 router = Router(tags=["health"])
-
-VERSION = "0.1.0"
 
 
 def _json(status: int, content: dict[str, Any]) -> HttpResponse:
@@ -32,13 +31,15 @@ async def health(request: HttpRequest) -> HttpResponse:
         "configuration": f"revision {runtime.snapshot.number}",
     }
     status = "ok" if runtime.valkey.is_connected else "degraded"
-    return _json(200, {"status": status, "version": VERSION, "components": components})
+    return _json(200, {"status": status, "version": __version__, "components": components})
 
 
 @router.get("/ready")
 async def ready(request: HttpRequest) -> HttpResponse:
     """Readiness: this worker takes requests; it says so when it does without Valkey."""
     runtime = request.runtime  # type: ignore[attr-defined]
+    if not runtime.is_configured:
+        return _json(503, {"status": "no configuration: neither store can be reached, and there is no copy on disk"})
     status = "ready" if runtime.valkey.is_connected else "degraded"
     return _json(200, {"status": status, "revision": runtime.snapshot.number})
 

@@ -14,11 +14,12 @@ CONTINUE = b"HTTP/1.1 100 "
 
 
 class OneWriteTransport:
-    """A transport that keeps an answer's head until the body's first bytes, or the end."""
+    """A transport that keeps an answer's head until the body's first bytes, at most to the end of the loop's turn."""
 
-    __slots__ = ("_head", "_transport", "get_extra_info", "is_closing")
+    __slots__ = ("_call_soon", "_head", "_transport", "get_extra_info", "is_closing")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._call_soon = loop.call_soon
         self._transport = transport
         self._head = b""
         self.get_extra_info = transport.get_extra_info
@@ -30,15 +31,19 @@ class OneWriteTransport:
             data, self._head = self._head + data, b""
         elif data.startswith(HEAD) and not data.startswith(CONTINUE):
             self._head = data
+            self._call_soon(self._flush)  # answers to HEAD have no body
             return
         self._transport.write(data)
 
     def close(self) -> None:
         """Close when all is written."""
-        if self._head:
-            self._transport.write(self._head)
-            self._head = b""
+        self._flush()
         self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -49,4 +54,4 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take over a new connection."""
-        super().connection_made(OneWriteTransport(transport))  # type: ignore[arg-type]
+        super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]

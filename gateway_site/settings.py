@@ -3,12 +3,22 @@
 import logging.config
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from gateway_site.env import SettingError, envbool, envfloat, envint, envlist, envsecret, envstr
+from gateway_site.env import (
+    SettingError,
+    envbool,
+    envfloat,
+    envint,
+    envlist,
+    envsecret,
+    envsecrets,
+    envstr,
+    valkey_url,
+)
 from gateway_site.infra.logging import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -18,8 +28,8 @@ STATE_DIR = Path(envstr("TOLLGATE_STATE_DIR") or BASE_DIR / ".tollgate")
 
 DEBUG = envbool("DEBUG", False)
 SECRET_KEY = envsecret("SECRET_KEY")
-TOLLGATE_SECRETS_KEYS = envlist("TOLLGATE_SECRETS_KEY")  # several for rotation: the first one encrypts
-TOLLGATE_KEY_PEPPERS = envlist("TOLLGATE_KEY_PEPPER")  # several for rotation: the first one hashes new keys
+TOLLGATE_SECRETS_KEYS = envsecrets("TOLLGATE_SECRETS_KEY")  # several for rotation: the first one encrypts
+TOLLGATE_KEY_PEPPERS = envsecrets("TOLLGATE_KEY_PEPPER")  # several for rotation: the first one hashes new keys
 
 ALLOWED_HOSTS = envlist("ALLOWED_HOSTS", "*" if DEBUG else "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = envlist("CSRF_TRUSTED_ORIGINS")
@@ -32,14 +42,14 @@ def postgres_from_url(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
         raise SettingError(f"DATABASE_URL must start with postgresql://, not {parts.scheme}://.")
-    options = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    options = dict(parse_qsl(parts.query))
     host = options.pop("host", None)
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
-        "HOST": unquote(host or parts.hostname or ""),
+        "HOST": host or unquote(parts.hostname or ""),
         "PORT": str(parts.port or options.pop("port", "")),
         "CONN_MAX_AGE": 0,  # requests run in threads that come and go; a kept connection would leak with them
         "OPTIONS": {"connect_timeout": envint("DATABASE_CONNECT_TIMEOUT", 5), **options},
@@ -47,7 +57,7 @@ def postgres_from_url(url: str) -> dict[str, object]:
 
 
 DATABASE_URL = envstr("DATABASE_URL", "postgresql://localhost/tollgate") or ""
-VALKEY_URL = envstr("VALKEY_URL") or envstr("REDIS_URL") or "redis://127.0.0.1:6379/0"
+VALKEY_URL = valkey_url() or "redis://127.0.0.1:6379/0"
 DATABASES = {"default": postgres_from_url(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -144,7 +154,7 @@ SILENCED_SYSTEM_CHECKS = [
 # --- Data plane --------------------------------------------------------------------------------------------
 
 MAX_BODY_BYTES = envint("MAX_BODY_BYTES", 32 * 1024 * 1024, minimum=1024)
-BODY_TIMEOUT = envfloat("BODY_TIMEOUT", 30.0, minimum=0.1)  # seconds without a byte of the request body
+BODY_TIMEOUT = envfloat("BODY_TIMEOUT", 60.0, minimum=0.1)  # seconds for the whole body of a request to arrive
 SHUTDOWN_TIMEOUT = envint("SHUTDOWN_TIMEOUT", 30, minimum=0)  # seconds that open streams may still take
 PRINCIPAL_CACHE_SIZE = envint("PRINCIPAL_CACHE_SIZE", 20_000, minimum=1)
 PRINCIPAL_CACHE_SECONDS = envfloat("PRINCIPAL_CACHE_SECONDS", 30.0, minimum=0)
@@ -156,10 +166,10 @@ def broker_url(url: str) -> str:
     """Return Valkey's URL as Celery spells it."""
     parts = urlsplit(url)
     if parts.scheme != "unix":
-        return url.replace("valkeys://", "rediss://", 1).replace("valkey://", "redis://", 1)
-    login = f":{parts.password}@" if parts.password else ""
-    database = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair).get("db", "0")
-    return f"redis+socket://{login}{parts.path}?virtual_host={database}"
+        return url
+    login = parts.netloc.rpartition("@")[0]
+    database = dict(parse_qsl(parts.query)).get("db", "0")
+    return f"redis+socket://{login}{'@' if login else ''}{parts.path}?virtual_host={quote(database)}"
 
 
 CELERY_BROKER_URL = broker_url(VALKEY_URL)

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from gateway_site.embedded import EmbeddedPostgres, EmbeddedStore, EmbeddedValkey
-from gateway_site.env import envint, envstr
+from gateway_site.env import envint, envstr, valkey_url
 from gateway_site.state import (
     REPOSITORY,
     StateError,
@@ -195,14 +195,14 @@ def with_free_simulator_port(options: Options) -> Options:
 
 def start_stores(supervisor: Supervisor, options: Options, directory: Path) -> dict[str, str]:
     """Check the stores that the environment names, start the others; return the URLs of those started."""
-    database_url, valkey_url = envstr("DATABASE_URL"), envstr("VALKEY_URL") or envstr("REDIS_URL")
-    missing = [name for name, url in (("DATABASE_URL", database_url), ("VALKEY_URL", valkey_url)) if not url]
+    database, valkey = envstr("DATABASE_URL"), valkey_url()
+    missing = [name for name, url in (("DATABASE_URL", database), ("VALKEY_URL", valkey)) if not url]
     if missing and not options.embedded:
         raise CannotStart(f"with --no-embedded, {' and '.join(missing)} must be set.")
-    if database_url:
-        check_reachable("DATABASE_URL", database_url, connect_to_postgres)
-    if valkey_url:
-        check_reachable("VALKEY_URL" if envstr("VALKEY_URL") else "REDIS_URL", valkey_url, connect_to_valkey)
+    if database:
+        check_reachable("DATABASE_URL", database, connect_to_postgres)
+    if valkey:
+        check_reachable("VALKEY_URL" if envstr("VALKEY_URL") else "REDIS_URL", valkey, connect_to_valkey)
     wanted: dict[str, EmbeddedStore] = {
         "DATABASE_URL": EmbeddedPostgres(directory),
         "VALKEY_URL": EmbeddedValkey(directory),

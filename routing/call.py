@@ -30,6 +30,7 @@ log = structlog.get_logger("tollgate.call")
 type Response = WholeResponse | EventStreamResponse
 
 attempt_counter = Handles(llm_attempts)
+ALARMS = frozenset({"upstream_auth_failed", "upstream_account_exhausted"})  # for the operator to mend
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Call:
         steps = attempts(plan, random=random.random)
         attempt: Attempt | None = next(steps)
         result = Result(Verdict.GIVE_UP)
-        while attempt is not None:
+        while attempt is not None and not (result.error and self._is_too_late(attempt, plan.route)):
             if attempt.pause_seconds:
                 await asyncio.sleep(attempt.pause_seconds)
             result = await self.attempt(attempt, plan.route, headers)
@@ -69,6 +70,11 @@ class Call:
             return await self.deliver(result.response)
         assert result.error is not None
         raise result.error
+
+    def _is_too_late(self, attempt: Attempt, route: LiveRoute) -> bool:
+        """Whether the request's own deadline comes before this attempt could begin."""
+        total = route.facts.total_timeout or attempt.target.deployment.provider.timeouts.total
+        return monotonic() + attempt.pause_seconds >= self.exchange.started + total
 
     async def deliver(self, response: Response) -> Response:
         """Settle a whole answer before it leaves; a stream settles itself before its last frame."""
@@ -79,7 +85,9 @@ class Call:
                 exchange.is_usage_final = exchange.usage.is_reported
                 await self.account.settle("served", status=response.status_code)
             else:
-                await self.account.settle("rejected", status=response.status_code, error_code="upstream_rejected")
+                is_theirs = response.status_code >= 500 or response.status_code == 429
+                outcome, code = ("upstream_failed",) * 2 if is_theirs else ("rejected", "upstream_rejected")
+                await self.account.settle(outcome, status=response.status_code, error_code=code)
             response.pairs = [*response.pairs, (b"x-tollgate-cost", f"{exchange.cost or 0:f}".encode())]
         return response
 
@@ -125,7 +133,8 @@ class Call:
     ) -> Result:
         inbound, facts, exchange = self.inbound, self.inbound.facts, self.exchange
         timeouts = deployment.provider.timeouts
-        remaining = exchange.started + (route.facts.total_timeout or timeouts.total) - monotonic()
+        total = route.facts.total_timeout or timeouts.total
+        remaining = exchange.started + total - monotonic()
         limit = (
             min(remaining, route.facts.first_token_timeout or timeouts.first_token) if facts.is_stream else remaining
         )
@@ -155,7 +164,7 @@ class Call:
             guard = StallGuard(
                 upstream,
                 between_tokens=route.facts.between_tokens_timeout or timeouts.between_tokens,
-                deadline=monotonic() + remaining,
+                deadline=exchange.started + total,
             )
             body = relay(stream, self.account, exchange, self.dialect, guard)
             return Result(Verdict.DELIVER, EventStreamResponse(200, answer_headers(upstream, fixed), body))
@@ -197,7 +206,8 @@ class Call:
         verdict = judge_status(status)
         refusal = self._refusal_of_ours(status, content)
         if refusal is not None:
-            log.error("upstream_refused_us", deployment=record.deployment, status=status)
+            if refusal.code in ALARMS:
+                log.error("upstream_refused_us", deployment=record.deployment, status=status)
             return Result(verdict, error=refusal)
         pairs = (*answer_headers(upstream, fixed), *retry_headers(upstream))
         return Result(verdict, WholeResponse(status, pairs, content))

@@ -39,7 +39,24 @@ def find_errors(snapshot: values.Snapshot) -> list[str]:
             errors.append(f"Provider {provider.slug!r} speaks no dialect.")
         if not provider.base_url:
             errors.append(f"Provider {provider.slug!r} has no address.")
-    return errors
+    return errors + list(_dangling(snapshot))
+
+
+def _dangling(snapshot: values.Snapshot) -> Iterator[str]:
+    """Yield what refers to something that is not there: it came or went while the tables were read one by one."""
+    providers = {provider.slug for provider in snapshot.providers}
+    deployments = {deployment.slug for deployment in snapshot.deployments}
+    routes = {route.name for route in snapshot.routes}
+    for deployment in snapshot.deployments:
+        if deployment.provider not in providers:
+            yield f"Deployment {deployment.slug!r} has no provider {deployment.provider!r}."
+    for route in snapshot.routes:
+        for target in route.targets:
+            if target.deployment not in deployments:
+                yield f"Route {route.name!r} has no deployment {target.deployment!r}."
+    for alias in snapshot.aliases:
+        if alias.route not in routes:
+            yield f"Alias {alias.name!r} has no route {alias.route!r}."
 
 
 def differences(before: values.Snapshot, after: values.Snapshot) -> list[str]:

@@ -62,6 +62,7 @@ class Exchange:
         "request_id",
         "revision",
         "route",
+        "speaks_anthropic",
         "started",
         "started_at",
         "status",
@@ -73,7 +74,9 @@ class Exchange:
         self.method = method
         self.path = path
         self.request_id = make_request_id()
-        self.correlation_id = _correlation_id(headers) or self.request_id
+        self.correlation_id = self.request_id
+        self.speaks_anthropic = False  # as far as the headers tell
+        self._read_headers(headers)
         self.started = monotonic()
         self.started_at = time()
         self.status = 0
@@ -98,14 +101,13 @@ class Exchange:
         self.first_token_at: float | None = None
         self.upstream_seconds = 0.0
 
-
-def _correlation_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """Return the caller's own id, if it is one that can be logged and sent back."""
-    found = b""
-    for name, value in headers:
-        if name == b"x-correlation-id":
-            found = value
-            break
-        if name == b"x-request-id":
-            found = value
-    return found.decode() if _CORRELATION.match(found) else ""
+    def _read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Take the caller's own id, if it is one that can be logged and sent back; X-Correlation-ID comes first."""
+        found = b""
+        for name, value in headers:
+            if name == b"x-correlation-id" or (name == b"x-request-id" and not found):
+                found = value
+            elif name == b"anthropic-version":
+                self.speaks_anthropic = True
+        if _CORRELATION.match(found):
+            self.correlation_id = found.decode()

@@ -27,7 +27,9 @@ def observe(exchange: Exchange, path_label: str | None, access_log: AccessLog) -
     label = path_label or OTHER_PATH
     http_requests(label, str(exchange.status)).inc()
     http_duration(label).observe(seconds)
-    if exchange.operation is not None:
+    if exchange.principal is None and exchange.status in {401, 403}:
+        auth_failures(exchange.error_code).inc()
+    elif exchange.operation is not None:
         _count_model(exchange, seconds)
     if exchange.is_logged:
         access_log.line(access_fields(exchange, seconds))
@@ -36,8 +38,6 @@ def observe(exchange: Exchange, path_label: str | None, access_log: AccessLog) -
 def _count_model(exchange: Exchange, seconds: float) -> None:
     if exchange.status == 429 and exchange.deployment is None:
         rate_limit_exceeded(exchange.error_code).inc()
-    elif exchange.principal is None and exchange.status in {401, 403}:
-        auth_failures(exchange.error_code).inc()
     if exchange.route is None or exchange.deployment is None:
         return
     deployment = exchange.deployment.facts.slug

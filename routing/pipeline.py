@@ -26,18 +26,23 @@ NAMES_SHOWN = 20
 
 
 async def serve(request: DataPlaneRequest, operation: Operation) -> Response:
-    """Authenticate, read, route, admit, ask upstreams until one answers, and settle."""
-    runtime, exchange = request.runtime, request.exchange
+    """Read, route, admit, ask upstreams until one answers, and settle; whoever calls is known by now."""
+    runtime, exchange, principal = request.runtime, request.exchange, request.principal
     exchange.operation = operation
     dialect = DIALECTS[operation.dialect]
 
-    principal = exchange.principal = await runtime.authenticator.authenticate(request.header_pairs)
     inbound = read_inbound(request, dialect, operation)
     facts = exchange.facts = inbound.facts
     snapshot = runtime.snapshot
     route = exchange.route = find_route(snapshot, principal, facts.model)
     exchange.revision = snapshot.number
-    plan = compile_plan(route, operation, random=random.random)
+    plan = compile_plan(
+        route,
+        operation,
+        random=random.random,
+        moment=exchange.started_at,
+        refuses_unpriced=principal.refuses_unpriced,
+    )
     if not plan.targets:
         raise nothing_fits(plan, facts, operation)
 
@@ -120,6 +125,12 @@ def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError
         )
     if "disabled" in reasons:
         return Unavailable(f"Every deployment of model {facts.model!r} is switched off.", code="no_target_available")
+    if "unpriced" in reasons:
+        return Forbidden(
+            f"Model {facts.model!r} has no price, and this tenant is not served without one.",
+            code="model_unpriced",
+            param="model",
+        )
     return InvalidRequest(
         f"Model {facts.model!r} cannot be used for {operation.name}.",
         code="wrong_kind_of_model",

@@ -46,7 +46,7 @@ async def relay(
 ) -> AsyncGenerator[bytes]:
     """Pass frames through; settle once, however the stream ends."""
     upstream, watch, splitter = stream.upstream, stream.watch, stream.splitter
-    outcome = "client_gone"
+    outcome = "gateway_failed"
     error: GatewayError | None = None
     active_streams.inc()
     guard.start()
@@ -76,7 +76,7 @@ async def relay(
             )
     except TransportError as failure:
         outcome, error = "cut", guard.error or _cut(failure)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
         outcome = "client_gone" if exchange.is_client_gone else "shutdown"
         raise
     finally:

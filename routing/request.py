@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from routing.exchange import Exchange
+from tenants.principal import Principal
 
 if TYPE_CHECKING:
     from routing.runtime import Runtime
@@ -28,6 +29,12 @@ class DataPlaneRequest(HttpRequest):
         self.header_pairs: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self._body = body
         self._read_started = True
+
+    @property
+    def principal(self) -> Principal:
+        """Whoever calls; the handler has seen to it."""
+        assert self.exchange.principal is not None
+        return self.exchange.principal
 
     @property
     def body(self) -> bytes:

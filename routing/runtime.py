@@ -26,6 +26,7 @@ from tenants.limits.spool import Spool
 
 log = structlog.get_logger("tollgate.runtime")
 
+HOST = socket.gethostname()[:50]  # a worker's name has 64 characters in the ledger
 LISTEN_AGAIN_SECONDS = 0.5
 POLL_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 5.0
@@ -44,7 +45,8 @@ class Runtime:
         cache_size: int,
         cache_seconds: float,
     ) -> None:
-        self.worker = f"{socket.gethostname()}-{os.getpid()}"
+        self.worker = f"{HOST}-{os.getpid()}"
+        self.is_configured = False  # a configuration was found, if only an empty one
         self.snapshot = LiveSnapshot(EMPTY, {})
         self.valkey = HotValkey(valkey_url, scripts=SCRIPTS)
         self.transport = Transport()
@@ -127,6 +129,7 @@ class Runtime:
             if snapshot.number > self.snapshot.number:
                 self.swap(snapshot)
                 snapshot_store.write_copy(self._state_dir, blob)
+            self.is_configured = True
             return True
         except Exception as error:
             log.error("configuration_unusable", reason=f"{type(error).__name__}: {error}")
@@ -175,6 +178,8 @@ class Runtime:
             await self._load_announced()
 
     async def _keep_house(self) -> None:
+        if not self.is_configured:
+            await self._boot()
         await self.admission.renew_leases()
         await self.admission.replay()
 
@@ -182,4 +187,4 @@ class Runtime:
 def _is_running(worker: str) -> bool:
     """Whether a worker still runs; of other hosts we cannot know, and leave their spool to them."""
     host, _, pid = worker.rpartition("-")
-    return host != socket.gethostname() or (pid.isdigit() and Path(f"/proc/{pid}").exists())
+    return host != HOST or (pid.isdigit() and Path(f"/proc/{pid}").exists())

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -46,16 +47,20 @@ def publish(*, author: Any = None, note: str = "") -> Published:
             is_new = revision.status == ConfigRevision.Status.PUBLISHED
     if revision.status == ConfigRevision.Status.REJECTED:
         log.error("configuration_rejected", revision=revision.number, errors=revision.errors)
+        if served is not None:
+            announce(served)  # Valkey may have been away when it was published, or have lost it since
         return Published(number=served.number if served is not None else 0, errors=revision.errors)
     announce(revision)
     return Published(number=revision.number, is_new=is_new)
 
 
 def roll_back(*, revision: ConfigRevision, author: Any = None) -> Published:
-    """Serve an older revision again, under a new number.
+    """Serve an older revision again, under a new number; raises ValueError for one that was rejected.
 
     The objects in the database stay as they are, so the next change to any of them publishes them all again.
     """
+    if revision.status != ConfigRevision.Status.PUBLISHED:
+        raise ValueError(f"{revision} was rejected and cannot be served.")
     with transaction.atomic():
         _lock()
         newest = ConfigRevision.objects.order_by("-number").first()
@@ -67,6 +72,9 @@ def roll_back(*, revision: ConfigRevision, author: Any = None) -> Published:
         except msgspec.DecodeError:
             sentence = f"Revision {revision.number} was written by another version of Tollgate and cannot be read."
             return Published(number=served.number, errors=[sentence])
+        errors = find_errors(snapshot)
+        if errors:
+            return Published(number=served.number, errors=errors)
         again = _create(
             snapshot,
             number=newest.number + 1,
@@ -84,17 +92,23 @@ def announce(revision: ConfigRevision) -> None:
     """Put a revision into Valkey, unless a newer one is there, and tell every worker; raises StoreUnavailable."""
     try:
         with valkey.connect(settings.VALKEY_URL) as client:
-            stored = client.get(NUMBER_KEY)
-            if stored is not None and int(stored) >= revision.number:
-                return
-            with client.pipeline(transaction=True) as pipeline:
-                pipeline.set(SNAPSHOT_KEY, bytes(revision.blob))
-                pipeline.set(NUMBER_KEY, revision.number)
-                pipeline.publish(CHANNEL, str(revision.number))
-                pipeline.execute()
+            is_news = client.transaction(partial(_put, revision), NUMBER_KEY, value_from_callable=True)
     except StoreUnavailable as error:
         raise StoreUnavailable(f"Revision {revision.number} is stored but could not be announced: {error}") from error
-    log.info("configuration_published", revision=revision.number, changes=len(revision.diff))
+    if is_news:
+        log.info("configuration_published", revision=revision.number, changes=len(revision.diff))
+
+
+def _put(revision: ConfigRevision, pipeline: Any) -> bool:
+    # Done again by redis-py when the number changes meanwhile: of two publishers at once the newer revision stays.
+    stored = pipeline.get(NUMBER_KEY)
+    is_news = stored is None or int(stored) < revision.number
+    pipeline.multi()
+    if is_news:
+        pipeline.set(SNAPSHOT_KEY, bytes(revision.blob))
+        pipeline.set(NUMBER_KEY, revision.number)
+        pipeline.publish(CHANNEL, str(revision.number))
+    return is_news
 
 
 def _lock() -> None:

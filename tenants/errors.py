@@ -1,7 +1,7 @@
 """The gateway's own errors: each has a status, a stable code and a sentence that the reader can act on.
 
     GatewayError
-    ├── InvalidRequest          400  invalid_request (param names the field), invalid_json, untranslatable, ...
+    ├── InvalidRequest          400  invalid_request (param names the field), invalid_json, ...
     ├── Unauthenticated         401  missing_api_key, invalid_api_key, revoked_api_key, expired_api_key
     ├── Forbidden               403  model_not_allowed, tenant_suspended
     ├── NotFound                404  model_not_found, endpoint_not_found
@@ -11,7 +11,7 @@
     ├── UnsupportedMediaType    415
     ├── RateLimited             429  rate_limited, too_many_requests_at_once
     ├── UpstreamFailed          502  upstream_unreachable, upstream_failed, upstream_auth_failed, upstream_cut
-    ├── Unavailable             503  no_target_available, store_unavailable, shutting_down
+    ├── Unavailable             503  no_target_available, store_unavailable
     └── UpstreamTimeout         504
 
 A dialect's `errors.py` writes them in the caller's format; `kind` is what it looks at.

@@ -27,7 +27,7 @@ def logging_config(*, log_format: str, level: str) -> dict[str, Any]:
     if level not in logging.getLevelNamesMapping():
         raise SystemExit(f"LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {level!r}.")
     renderer = _renderer(log_format)
-    _configure_structlog(renderer, level)
+    _configure_structlog()
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -50,11 +50,12 @@ def logging_config(*, log_format: str, level: str) -> dict[str, Any]:
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             # Component levels: LOG_LEVEL_CELERY=DEBUG and so on.
-            **{name: {"level": _component_level(name, default)} for name, default in COMPONENTS.items()},
+            **{name: {"level": _component_level(name, default, level)} for name, default in COMPONENTS.items()},
         },
     }
 
 
+# The least that a component's lines must weigh to be written, unless LOG_LEVEL_<COMPONENT> says otherwise.
 COMPONENTS = {
     "django": "INFO",
     "django.request": "ERROR",
@@ -62,29 +63,35 @@ COMPONENTS = {
     "celery": "WARNING",
     "aiohttp": "WARNING",
     "asyncio": "WARNING",
-    "tollgate": "INFO",
+    "tollgate": "DEBUG",
 }
 
 
-def _component_level(name: str, default: str) -> str:
-    return os.environ.get(f"LOG_LEVEL_{name.upper().replace('.', '_')}", default).upper()
+def _component_level(name: str, default: str, level: str) -> str:
+    levels = logging.getLevelNamesMapping()
+    variable = f"LOG_LEVEL_{name.upper().replace('.', '_')}"
+    chosen = os.environ.get(variable, max(level, default, key=levels.__getitem__)).upper()
+    if chosen not in levels:
+        raise SystemExit(f"{variable} must be DEBUG, INFO, WARNING or ERROR, not {chosen!r}.")
+    return chosen
 
 
 def _timestamp() -> Any:
     return structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
-def _configure_structlog(renderer: Callable[..., Any], level: str) -> None:
+def _configure_structlog() -> None:
     structlog.configure(
         processors=[
-            structlog.processors.add_log_level,
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
             _timestamp(),
-            structlog.processors.format_exc_info,
-            renderer,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=False,
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
     )
 
 

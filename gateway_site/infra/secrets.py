@@ -5,6 +5,8 @@ from functools import lru_cache
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
+from gateway_site.env import SettingError
+
 
 class SecretUnreadable(Exception):
     """None of the keys in TOLLGATE_SECRETS_KEY opens this secret."""
@@ -27,4 +29,9 @@ def decrypt(encrypted: str) -> str:
 
 @lru_cache(maxsize=4)
 def _cipher(keys: tuple[str, ...]) -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in keys])
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError:
+        raise SettingError(
+            "TOLLGATE_SECRETS_KEY must be one or more Fernet keys: 32 bytes in URL-safe base64."
+        ) from None

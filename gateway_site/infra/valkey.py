@@ -60,13 +60,13 @@ class Address:
         login: Any = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
         if parts.scheme == "unix":
             return cls(path=unquote(parts.path), database=int(options.get("db", ["0"])[0]), **login)
-        if parts.scheme not in {"redis", "rediss", "valkey", "valkeys"}:
+        if parts.scheme not in {"redis", "rediss"}:
             raise ValueError(f"VALKEY_URL must start with redis://, rediss:// or unix://, not {parts.scheme}://")
         return cls(
             host=parts.hostname or "127.0.0.1",
             port=parts.port or 6379,
             database=int(parts.path.strip("/") or 0),
-            is_tls=parts.scheme in {"rediss", "valkeys"},
+            is_tls=parts.scheme == "rediss",
             **login,
         )
 
@@ -348,14 +348,10 @@ def connect(url: str) -> "Iterator[Redis]":
     """Open redis-py's blocking client, for commands and Celery tasks; its errors come as StoreUnavailable."""
     import redis
 
-    client = redis.Redis.from_url(_redis_url(url), socket_timeout=10, socket_connect_timeout=2, protocol=2)
+    client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=2, protocol=2)
     try:
         yield client
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreUnavailable(f"Valkey cannot be reached: {error}") from error
     finally:
         client.close()
-
-
-def _redis_url(url: str) -> str:
-    return url.replace("valkeys://", "rediss://", 1).replace("valkey://", "redis://", 1)

@@ -62,10 +62,10 @@ def read_object(text: bytes) -> dict[str, Any] | None:
 
 def require(members: Members, name: str, opening: bytes, what: str) -> None:
     """Raise InvalidRequest unless a member is there and begins as it must."""
-    raw = members.get(name)
-    if raw is None:
+    first = members.first_byte(name)
+    if first is None:
         raise InvalidRequest(f"'{name}' is missing.", code="missing_field", param=name)
-    if raw[:1] not in [opening[i : i + 1] for i in range(len(opening))]:
+    if first not in opening:
         raise InvalidRequest(f"'{name}' must be {what}.", param=name)
 
 

@@ -49,6 +49,11 @@ class Members:
         value = self._values.get(name)
         return None if value is None else bytes(value)
 
+    def first_byte(self, name: str) -> int | None:
+        """Return the byte that a member's value begins with, which tells its type, without copying the value."""
+        value = self._values.get(name)
+        return None if value is None else memoryview(value)[0]
+
     def read(self, name: str) -> object:
         """Return a member's value as Python's own, None when it is missing or null; raises MalformedJson.
 

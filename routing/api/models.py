@@ -1,9 +1,9 @@
 """GET /v1/models, in the shape of the caller's dialect: what is listed is what routing would serve to this key."""
 
+from types import ModuleType
 from typing import Any
 
 import orjson
-from django.http import HttpRequest
 from ninja import Router
 
 from providers.dialects.anthropic_messages import wire as anthropic_wire
@@ -19,28 +19,23 @@ JSON = ((b"content-type", b"application/json"),)
 
 
 @router.get("/v1/models", url_name="models")
-async def list_models(request: HttpRequest) -> WholeResponse:
+async def list_models(request: DataPlaneRequest) -> WholeResponse:
     """List the aliases that this key may use."""
-    names, is_anthropic = await _names(request)  # type: ignore[arg-type]
-    return _answer(anthropic_wire.model_list(names) if is_anthropic else openai_wire.model_list(names))
+    names = usable_names(request.runtime.snapshot, request.principal)
+    return _answer(_wire(request).model_list(names))
 
 
 @router.get("/v1/models/{path:name}", url_name="model")
-async def get_model(request: HttpRequest, name: str) -> WholeResponse:
+async def get_model(request: DataPlaneRequest, name: str) -> WholeResponse:
     """Describe one alias."""
-    names, is_anthropic = await _names(request)  # type: ignore[arg-type]
-    if name not in names:
+    if name not in usable_names(request.runtime.snapshot, request.principal):
         raise NotFound(f"There is no model {name!r} that this API key may use.", code="model_not_found", param="model")
-    return _answer(anthropic_wire.model(name) if is_anthropic else openai_wire.model(name))
+    return _answer(_wire(request).model(name))
 
 
-async def _names(request: DataPlaneRequest) -> tuple[list[str], bool]:
-    runtime, exchange = request.runtime, request.exchange
-    is_anthropic = any(name == b"anthropic-version" for name, _ in request.header_pairs)
-    if is_anthropic:
-        exchange.operation = anthropic_wire.CHAT
-    exchange.principal = await runtime.authenticator.authenticate(request.header_pairs)
-    return usable_names(runtime.snapshot, exchange.principal), is_anthropic
+def _wire(request: DataPlaneRequest) -> ModuleType:
+    """Return the shapes of the caller's dialect, which its headers tell."""
+    return anthropic_wire if request.exchange.speaks_anthropic else openai_wire
 
 
 def _answer(content: dict[str, Any]) -> WholeResponse:

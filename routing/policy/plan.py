@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from providers.canonical.inbound import Operation
+from providers.pricing import price_at
 from routing.snapshot import LiveRoute, LiveTarget
 
 type Random = Callable[[], float]  # uniform in [0, 1)
@@ -15,7 +16,7 @@ class Dropped:
     """A target that will not be tried, and why."""
 
     deployment: str
-    reason: str  # disabled, wrong_kind, wrong_dialect
+    reason: str  # disabled, wrong_kind, wrong_dialect, unpriced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +29,20 @@ class Plan:
     retries: int
 
 
-def compile_plan(route: LiveRoute, operation: Operation, *, random: Random) -> Plan:
+def compile_plan(
+    route: LiveRoute,
+    operation: Operation,
+    *,
+    random: Random,
+    moment: float = 0.0,
+    refuses_unpriced: bool = False,
+) -> Plan:
     """Order a route's targets: by priority, and by weighted chance within one priority."""
     fitting, dropped = [], []
     for target in route.targets:
         reason = _reason_to_drop(target, operation)
+        if reason is None and refuses_unpriced and price_at(target.deployment.facts.prices, "sell", moment) is None:
+            reason = "unpriced"
         if reason is None:
             fitting.append(target)
         else:

@@ -43,6 +43,8 @@ def web(port, tmp_path) -> Iterator[subprocess.Popen[bytes]]:
         "PORT": str(port),
         "WORKERS": "2",
     }
+    # Both stores are away: it serves the last good copy of the configuration.
+    (tmp_path / "snapshot.json").write_text('{"number": 1}')
     process = subprocess.Popen(WEB, env=environment, stderr=subprocess.DEVNULL)
     yield process
     process.kill()

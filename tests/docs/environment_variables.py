@@ -10,7 +10,7 @@ from providers.registry import ADAPTERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("gateway_site", "tenants", "providers", "routing", "deploy", "manage.py")
-READERS = frozenset({"envstr", "envint", "envbool", "envfloat", "envlist", "envsecret"})
+READERS = frozenset({"envstr", "envint", "envbool", "envfloat", "envlist", "envsecret", "envsecrets"})
 METHODS = frozenset({"get", "pop", "setdefault"})  # of os.environ
 
 
