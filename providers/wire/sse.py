@@ -8,6 +8,14 @@ See https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-
 import re
 from collections.abc import Iterator
 
+import msgspec
+
+
+class _Object(msgspec.Struct):
+    """A JSON object whose members are looked through and not built."""
+
+
+_look_through = msgspec.json.Decoder(_Object).decode
 _FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r(?!\n)|\n\r(?!\n)|\r\r\n")
 _LINE = re.compile(rb"[^\r\n]+")
 
@@ -28,6 +36,14 @@ class FrameSplitter:
         end = _last_end(data)
         self._rest = data[end:]
         return data[:end]
+
+    def close(self) -> bytes:
+        """Return what is whole now that nothing follows: a CR at the end is no half of a CRLF."""
+        rest = self._rest
+        if not rest.endswith((b"\r\r", b"\n\r")):
+            return b""
+        self._rest = b""
+        return rest
 
     @property
     def rest(self) -> bytes:
@@ -74,3 +90,26 @@ def frame_event(frame: bytes) -> tuple[bytes, bytes]:
         elif line.startswith(b"event:"):
             event = line[6:].strip()
     return event, b"\n".join(data)
+
+
+def holds_objects(data: bytes) -> bool:
+    """Whether each of these frames holds one JSON object; False also where that takes a closer look.
+
+    For streams as almost all are written ("data: " and LF): what is spelled differently takes the closer look.
+    """
+    position = 0
+    while (start := data.find(b"data: ", position)) >= 0:
+        end = data.find(b"\n\n", start)
+        if end < 0:
+            return False
+        try:
+            _look_through(data[start + 6 : end])
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        position = end + 2
+    return position == len(data)
+
+
+def count_events(data: bytes) -> int:
+    """Return how many events there are in frames, whatever their line ends; comments are none."""
+    return data.count(b"data:")

@@ -1,0 +1,117 @@
+"""What goes up to an upstream and what comes down to the client: open lists, and never a credential."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from providers.canonical.inbound import Facts, Inbound
+from providers.dialects.openai_chat.wire import CHAT
+from providers.wire.splice import read_members
+from routing.headers import answer_headers, forwardable, retry_headers, upstream_headers
+from routing.snapshot import LiveDeployment
+
+
+def up(deployment: LiveDeployment, *headers: tuple[bytes, bytes], is_stream: bool = False) -> list[tuple[str, str]]:
+    inbound = Inbound(
+        operation=CHAT,
+        members=read_members(b"{}"),
+        facts=Facts(model="m", size=2, is_stream=is_stream),
+        headers=forwardable(headers),
+    )
+    return [(name.lower(), value) for name, value in upstream_headers(inbound, deployment)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"anthropic-beta", b"a,b"),
+        (b"anthropic-version", b"2023-06-01"),
+        (b"anthropic-what-comes-next", b"1"),
+        (b"openai-beta", b"assistants=v2"),
+        (b"x-claude-code-session-id", b"s"),
+        (b"x-codex-turn", b"1"),
+    ],
+)
+def test_what_vendors_add_under_their_prefix_goes_up(make_deployment, header: tuple[bytes, bytes]):
+    name, value = header
+    assert (name.decode(), value.decode()) in up(make_deployment(), header)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie", "proxy-authorization", "host"),
+        *("openai-organization", "openai-project", "anthropic-workspace-id", "anthropic-organization-id"),
+        *("connection", "transfer-encoding", "content-length", "te", "upgrade", "keep-alive", "accept-encoding"),
+        *("x-forwarded-for", "cf-connecting-ip", "x-stainless-lang", "user-agent", "x-request-id", "x-user-id"),
+    ],
+)
+def test_credentials_accounts_and_hop_by_hop_headers_stay_here(make_deployment, name: str):
+    assert "of-the-client" not in dict(up(make_deployment(), (name.encode(), b"of-the-client"))).values()
+
+
+@pytest.mark.parametrize("value", [b"a\r\nx-evil: 1", b"a\nb", b"a\x00b", b"\x7f", "é".encode(), b"\xff"])
+def test_values_that_cannot_be_sent_on_stay_here(value: bytes):
+    assert forwardable([(b"anthropic-beta", value)]) == ()
+
+
+def test_the_upstream_gets_the_gateways_own_headers(make_deployment):
+    deployment = make_deployment(provider={"headers": {"x-team": "blue"}})
+    sent = up(deployment)
+    assert len(sent) == len(dict(sent))
+    assert dict(sent) == {
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "tollgate",
+        "authorization": "Bearer sk-ours",
+        "x-team": "blue",
+    }
+    assert dict(up(deployment, is_stream=True))["accept"] == "text/event-stream"
+
+
+def test_what_the_client_sends_comes_before_an_adapters_default(make_deployment):
+    deployment = make_deployment(provider={"adapter": "anthropic", "dialects": ("anthropic_messages",)})
+    versions = [value for name, value in up(deployment) if name == "anthropic-version"]
+    assert versions == ["2023-06-01"]
+    sent = up(deployment, (b"anthropic-version", b"2099-01-01"))
+    assert [value for name, value in sent if name == "anthropic-version"] == ["2099-01-01"]
+
+
+def test_repeated_headers_stay_repeated(make_deployment):
+    sent = up(make_deployment(), (b"anthropic-beta", b"a"), (b"anthropic-beta", b"b"))
+    assert [value for name, value in sent if name == "anthropic-beta"] == ["a", "b"]
+
+
+ANSWER = SimpleNamespace(
+    headers=(
+        (b"Content-Type", b"text/event-stream; charset=utf-8"),
+        (b"Anthropic-RateLimit-Requests-Remaining", b"5"),
+        (b"openai-processing-ms", b"12"),
+        (b"OpenAI-Organization", b"org-ours"),
+        (b"anthropic-organization-id", b"org-ours"),
+        (b"Set-Cookie", b"session=ours"),
+        (b"Server", b"nginx"),
+        (b"Content-Length", b"99"),
+        (b"Content-Encoding", b"gzip"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Connection", b"close"),
+        (b"x-request-id", b"theirs"),
+        (b"Retry-After", b"3"),
+        (b"retry-after-ms", b"2500"),
+        (b"X-Should-Retry", b"true"),
+    )
+)
+
+
+def test_an_answer_comes_with_ours_and_the_open_ones():
+    assert answer_headers(ANSWER, ((b"x-tollgate-route", b"r"),)) == [
+        (b"x-tollgate-route", b"r"),
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"anthropic-ratelimit-requests-remaining", b"5"),
+        (b"openai-processing-ms", b"12"),
+    ]
+
+
+def test_an_error_says_when_to_try_again():
+    assert retry_headers(ANSWER) == [(b"retry-after", b"3"), (b"retry-after-ms", b"2500"), (b"x-should-retry", b"true")]
