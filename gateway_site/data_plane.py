@@ -120,7 +120,8 @@ class DataPlaneHandler:
         finally:
             watch.stop()
         if response.status_code == 405 and not isinstance(response, WholeResponse):
-            raise MethodNotAllowed(f"{scope['method']} is not allowed at {scope['path']}.")
+            allowed = {"allow": response.headers.get("Allow", "")}
+            raise MethodNotAllowed(f"{scope['method']} is not allowed at {scope['path']}.", headers=allowed)
         return response
 
     async def _send_stream(

@@ -12,7 +12,7 @@ from gateway_site.infra.telemetry import Handles, llm_attempts
 from providers.canonical.inbound import Inbound
 from providers.dialects.base import Dialect
 from providers.transport import Transport, TransportError, Upstream, UpstreamBroken
-from providers.wire.splice import splice
+from providers.wire.splice import is_object, splice
 from providers.wire.sse import FrameSplitter
 from routing.account import Account
 from routing.exchange import AttemptRecord, Exchange
@@ -81,6 +81,7 @@ class Call:
         if isinstance(response, WholeResponse):
             exchange = self.exchange
             if response.status_code < 400:
+                exchange.answer_size = len(response.content)
                 exchange.usage = self.dialect.read_usage(response.content)
                 exchange.is_usage_final = exchange.usage.is_reported
                 await self.account.settle("served", status=response.status_code)
@@ -190,7 +191,7 @@ class Call:
     ) -> Result:
         status = upstream.status
         if status < 400:
-            if upstream.content_type == "text/event-stream" or content.lstrip()[:1] not in {b"{", b"["}:
+            if upstream.content_type == "text/event-stream" or not is_object(content):
                 record.result = "not_an_answer"
                 error = UpstreamFailed("The upstream answered with something that is not an answer of its format.")
                 return Result(Verdict.TRY_NEXT, error=error)

@@ -40,6 +40,7 @@ class Exchange:
     """Mutable while the request runs; every field has one writer."""
 
     __slots__ = (
+        "answer_size",
         "attempts",
         "correlation_id",
         "cost",
@@ -94,6 +95,7 @@ class Exchange:
         self.usage: Usage = NOTHING_REPORTED
         self.is_usage_final = False
         self.frames = 0  # of a stream, passed on
+        self.answer_size = 0  # bytes of a whole answer
         self.cost: Decimal | None = None
         self.cost_price: Decimal | None = None
         self.cost_status = ""

@@ -36,8 +36,10 @@ def forwardable(headers: HeaderPairs) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def upstream_headers(inbound: Inbound, deployment: LiveDeployment) -> list[tuple[str, str]]:
-    """Return the headers of an upstream request; what the client sends comes before an adapter's defaults."""
+    """Return the headers of an upstream request: the operator's before the client's before the adapter's defaults."""
     forwarded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in inbound.headers]
+    if deployment.own_header_names:
+        forwarded = [pair for pair in forwarded if pair[0] not in deployment.own_header_names]
     headers = [
         JSON,
         ACCEPT[inbound.facts.is_stream],
@@ -46,9 +48,9 @@ def upstream_headers(inbound: Inbound, deployment: LiveDeployment) -> list[tuple
         *deployment.fixed_headers,
         *forwarded,
     ]
-    if deployment.adapter.headers:
+    if deployment.default_headers:
         sent = {name for name, _ in forwarded}
-        headers += [pair for pair in deployment.adapter.headers if pair[0] not in sent]
+        headers += [pair for pair in deployment.default_headers if pair[0] not in sent]
     return headers
 
 

@@ -9,6 +9,7 @@ from tenants.errors import BodyTimeout, BodyTooLarge, InvalidRequest, Unsupporte
 
 type Receive = Callable[[], Awaitable[Any]]
 
+LARGE_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
 
@@ -34,8 +35,14 @@ async def read_body(scope: dict[str, Any], receive: Receive, *, limit: int, time
         async with asyncio.timeout(timeout):
             body = await _read(receive, limit)
     except TimeoutError:
-        raise BodyTimeout(f"The request's body did not arrive within {timeout:g} s.") from None
-    return body if encoding in {None, b"", b"identity"} else decode_body(body, encoding, limit)
+        # The rest of that body may still come: nothing else can be said on this connection.
+        late = f"The request's body did not arrive within {timeout:g} s."
+        raise BodyTimeout(late, headers={"connection": "close"}) from None
+    if encoding in {None, b"", b"identity"}:
+        return body
+    if len(body) < LARGE_BYTES:
+        return decode_body(body, encoding, limit)
+    return await asyncio.to_thread(decode_body, body, encoding, limit)  # other requests go on meanwhile
 
 
 async def _read(receive: Receive, limit: int) -> bytes:
@@ -91,16 +98,30 @@ def decode_body(body: bytes, encoding: bytes, limit: int) -> bytes:
         shown = encoding.decode("ascii", "replace")
         raise UnsupportedMediaType(f"'Content-Encoding: {shown}' is not understood here; send gzip, deflate or none.")
     for window in windows:
-        decoder = zlib.decompressobj(window)
-        try:
-            plain = decoder.decompress(body, limit + 1)
-        except zlib.error:
-            continue
-        if len(plain) > limit:
-            raise _too_large(limit)
-        if decoder.eof:
+        plain = _inflate(body, window, limit)
+        if plain is not None:
             return plain
     raise InvalidRequest("The body is not what its Content-Encoding says.", code="invalid_encoding")
+
+
+def _inflate(body: bytes, window: int, limit: int) -> bytes | None:
+    """Inflate all members of a body; None when it is not of this format or ends too early."""
+    pieces: list[bytes] = []
+    size = 0
+    while body or not pieces:
+        decoder = zlib.decompressobj(window)
+        try:
+            piece = decoder.decompress(body, limit + 1 - size)
+        except zlib.error:
+            return None
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        if not decoder.eof:
+            return None
+        pieces.append(piece)
+        body = decoder.unused_data
+    return b"".join(pieces)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

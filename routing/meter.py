@@ -22,7 +22,7 @@ def price_exchange(exchange: Exchange) -> None:
     sell = price_at(prices, "sell", exchange.started_at)
     bought = price_at(prices, "cost", exchange.started_at)
     amount = cost(usage, sell) if sell is not None else None
-    exchange.cost_price = cost(usage, bought) if bought is not None else None
+    exchange.cost_price = cost(usage, bought) if bought is not None and is_billed else None
     if sell is not None:
         exchange.currency = sell.currency
     if not is_billed:
@@ -34,8 +34,9 @@ def price_exchange(exchange: Exchange) -> None:
 
 
 def estimate(exchange: Exchange) -> Usage:
-    """Fill in what the upstream did not report: a token per four bytes of the request, and one per frame relayed."""
+    """Fill in what the upstream did not report: a token per four bytes, and one per frame of a stream."""
     size = exchange.facts.size if exchange.facts is not None else 0
     seen = exchange.usage
     known_input = seen.input if seen.input is not None else max(1, size // BYTES_PER_TOKEN)
-    return seen.merge(Usage(input=known_input, output=max(seen.output or 0, exchange.frames)))
+    delivered = exchange.frames or exchange.answer_size // BYTES_PER_TOKEN
+    return seen.merge(Usage(input=known_input, output=max(seen.output or 0, delivered)))

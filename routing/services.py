@@ -92,7 +92,8 @@ def announce(revision: ConfigRevision) -> None:
     """Put a revision into Valkey, unless a newer one is there, and tell every worker; raises StoreUnavailable."""
     try:
         with valkey.connect(settings.VALKEY_URL) as client:
-            is_news = client.transaction(partial(_put, revision), NUMBER_KEY, value_from_callable=True)
+            put = partial(_put, revision)
+            is_news = client.transaction(put, NUMBER_KEY, value_from_callable=True)  # type: ignore[arg-type]
     except StoreUnavailable as error:
         raise StoreUnavailable(f"Revision {revision.number} is stored but could not be announced: {error}") from error
     if is_news:

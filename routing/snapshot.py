@@ -21,10 +21,10 @@ from providers.registry import ADAPTERS
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
 
-    connect: float = 5
-    first_token: float = 60
-    between_tokens: float = 60
-    total: float = 600
+    connect: float = 5.0
+    first_token: float = 60.0
+    between_tokens: float = 60.0
+    total: float = 600.0
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +104,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EMPTY = Snapshot()
+LIST_HEADERS = frozenset({"anthropic-beta", "openai-beta"})  # the operator's and the client's values both count
 _decode = msgspec.json.Decoder(Snapshot).decode
 
 
@@ -122,9 +123,11 @@ class LiveDeployment:
 
     __slots__ = (
         "adapter",
+        "default_headers",
         "dialect",
         "facts",
         "fixed_headers",
+        "own_header_names",
         "pool",
         "provider",
         "response_headers",
@@ -136,7 +139,11 @@ class LiveDeployment:
         self.provider = provider
         self.adapter: Adapter = ADAPTERS[provider.adapter]
         self.dialect = facts.dialect or provider.dialects[0]
-        self.fixed_headers = (*self.adapter.authorize(credential), *provider.headers.items())
+        own = {name.lower(): value for name, value in provider.headers.items()}
+        defaults = [pair for pair in self.adapter.headers if pair[0] not in own]
+        self.fixed_headers = (*self.adapter.authorize(credential), *own.items())
+        self.default_headers = tuple(defaults)  # sent unless the client sends its own
+        self.own_header_names = frozenset(own) - LIST_HEADERS
         self.pool = Pool(
             provider=provider.slug,
             max_connections=provider.max_connections,

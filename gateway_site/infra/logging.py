@@ -1,6 +1,7 @@
 """Structured logs: one line per event, as JSON, logfmt or text, from structlog and the standard library alike."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -148,7 +149,7 @@ def render_logfmt(fields: dict[str, Any]) -> bytes:
 
 def render_text(fields: dict[str, Any]) -> bytes:
     """What a person reads in a terminal: time, status, method, path, then the rest."""
-    head = f"{fields['timestamp']} {fields['status']} {fields['method']} {fields['path']}"
+    head = f"{fields['timestamp']} {fields['status']} {fields['method']} {_logfmt_value(fields['path'])}"
     skipped = ("timestamp", "event", "level", "status", "method", "path")
     rest = (
         f"{key}={_logfmt_value(value)}" for key, value in fields.items() if key not in skipped and value is not None
@@ -158,8 +159,8 @@ def render_text(fields: dict[str, Any]) -> bytes:
 
 def _logfmt_value(value: Any) -> str:
     text = str(value)
-    if not text or any(character in text for character in ' "=\n\r\t'):
-        return orjson.dumps(text).decode()
+    if not text or not text.isprintable() or any(character in text for character in ' "='):
+        return json.dumps(text)  # escapes control characters: a path must not forge lines
     return text
 
 

@@ -1,7 +1,10 @@
 """What a provider is: data over a shared dialect. A provider that needs an `if` elsewhere wants a field here. Pure."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+_VERSION = re.compile(r"v\d\w*")
 
 type Headers = tuple[tuple[str, str], ...]
 
@@ -48,6 +51,6 @@ class Adapter:
         """Join a base URL and an operation's path; a version that stands at the end of both is kept once."""
         path = self.paths.get(operation, path)
         version, _, rest = path.lstrip("/").partition("/")
-        if rest and base_url.endswith(f"/{version}"):
+        if _VERSION.fullmatch(version) and rest and base_url.endswith(f"/{version}"):
             path = f"/{rest}"
         return base_url + path

@@ -2,7 +2,7 @@
 
 import msgspec
 
-MAX_TOKENS = 1_000_000_000  # more than any answer can have: an upstream's nonsense must not become a bill
+MAX_TOKENS = 100_000_000  # more than any request can have: nonsense must not become a bill
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,9 +30,9 @@ NOTHING_REPORTED = Usage()
 
 
 def count(value: object) -> int | None:
-    """Return a token count, clamped to what is possible; None for anything that is not a number."""
+    """Return a token count, never below zero; None for anything that is no number or more than an answer can have."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if value != value:  # NaN
         return None
-    return int(max(0, min(value, MAX_TOKENS)))
+    return int(max(0, value)) if value <= MAX_TOKENS else None

@@ -73,7 +73,12 @@ class Members:
         return self._spans
 
 
+class _Object(msgspec.Struct):
+    """A JSON object whose members are looked through and not built."""
+
+
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+look_through = msgspec.json.Decoder(_Object).decode  # raises msgspec.DecodeError, RecursionError
 
 
 def read_members(raw: bytes) -> Members:
@@ -88,6 +93,18 @@ def read_members(raw: bytes) -> Members:
     # Lone surrogates are legal JSON and refused by the fast decoder; the slow one takes them.
     spans = _scan(raw)
     return Members(raw, {span.name: raw[span.start : span.end] for span in spans}, spans)
+
+
+def is_object(raw: bytes) -> bool:
+    """Whether this is one whole JSON object, for clients as lenient as Python's own decoder."""
+    try:
+        look_through(raw)
+    except (msgspec.DecodeError, RecursionError):
+        try:
+            return isinstance(json.loads(raw), dict)
+        except (ValueError, RecursionError):
+            return False
+    return True
 
 
 def splice(members: Members, edits: Mapping[str, bytes | None]) -> bytes:

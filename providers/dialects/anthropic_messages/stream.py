@@ -5,21 +5,10 @@ Anthropic's counts are disjoint already; those of `message_delta` are cumulative
 
 from typing import Any
 
-import msgspec
-
 from providers.canonical.inbound import Facts
 from providers.canonical.usage import NOTHING_REPORTED, Usage, count
-from providers.dialects.fields import read_object
+from providers.dialects.fields import read_object, read_usage_member
 from providers.wire.sse import frame_event, frames, holds_objects
-
-
-class _Answer(msgspec.Struct):
-    """The one member of a whole answer that is read; the rest is skipped without being built."""
-
-    usage: Any = None
-
-
-_decode_usage = msgspec.json.Decoder(_Answer).decode
 
 
 class MessagesWatch:
@@ -134,11 +123,8 @@ def error_text(error: Any) -> str:
 
 def read_usage(body: bytes) -> Usage:
     """Read a whole answer's usage; nothing where there is none."""
-    try:
-        answer = _decode_usage(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return NOTHING_REPORTED
-    return usage_of(answer.usage) if isinstance(answer.usage, dict) else NOTHING_REPORTED
+    usage = read_usage_member(body)
+    return usage_of(usage) if usage is not None else NOTHING_REPORTED
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

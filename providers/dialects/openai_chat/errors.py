@@ -37,11 +37,13 @@ def error_frame(error: GatewayError, request_id: str) -> bytes:
 
 def read_error(body: bytes) -> str:
     """Return what an upstream's error body says, whatever its shape; empty when it says nothing readable."""
-    answer = read_object(body)
+    answer = read_object(body.strip().removeprefix(b"[").removesuffix(b"]"))  # Gemini's compatible API wraps it
     if answer is None:
         return ""
     error: Any = answer.get("error", answer)
-    message = error.get("message") if isinstance(error, dict) else error
+    message = error.get("message", error.get("detail")) if isinstance(error, dict) else error  # FastAPI says detail
+    if isinstance(message, list):
+        return json.dumps(message)
     return message if isinstance(message, str) else ""
 
 

@@ -38,9 +38,7 @@ def send(simulator: Simulator) -> Send:
         content = body if isinstance(body, bytes) else orjson.dumps(body)
         request = http_request(path, content, {**headers, "Connection": "close"}, method=method)
         loop = asyncio.get_running_loop()
-        transport, recorder = await loop.create_connection(
-            lambda: Recorder(request), "127.0.0.1", simulator.port
-        )
+        transport, recorder = await loop.create_connection(lambda: Recorder(request), "127.0.0.1", simulator.port)
         with suppress(TimeoutError):
             while recorder.reply.is_open:
                 recorder.heard.clear()

@@ -21,9 +21,7 @@ def test_it_leaves_other_brackets_alone(text):
 
 
 def test_it_reads_every_kind_of_value():
-    behaviour = read_behaviour(
-        "any", 'first=0.5 chunks=3 text="two words" tools=one finish=length hang=1 gzip=0'
-    )
+    behaviour = read_behaviour("any", 'first=0.5 chunks=3 text="two words" tools=one finish=length hang=1 gzip=0')
     assert behaviour == Behaviour(
         first=0.5, chunks=3, text="two words", tools=Tools.ONE, finish=Finish.LENGTH, hang=True
     )

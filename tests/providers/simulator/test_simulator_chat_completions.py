@@ -41,9 +41,7 @@ async def test_it_answers_the_sdk_whole(openai_client):
 async def test_it_streams_to_the_sdk_what_it_answers_whole(openai_client):
     asked = {"model": "sim-fast", "messages": user("a b c [[text=echo chunks=7]]")}
     whole = await openai_client.chat.completions.create(**asked)
-    stream = await openai_client.chat.completions.create(
-        **asked, stream=True, stream_options={"include_usage": True}
-    )
+    stream = await openai_client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
     chunks = [chunk async for chunk in stream]
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content == "a b c a b c a"
@@ -157,9 +155,7 @@ async def test_it_ends_an_agent_loop_with_text(openai_client):
         messages.append(said.model_dump(exclude_none=True))
         if not said.tool_calls:
             break
-        messages += [
-            {"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in said.tool_calls
-        ]
+        messages += [{"role": "tool", "tool_call_id": call.id, "content": "sunny"} for call in said.tool_calls]
     assert turns == 2
     assert said.content.startswith("The simulator")
 
@@ -211,9 +207,7 @@ async def test_it_answers_json_when_a_schema_is_given(openai_client):
 )
 async def test_it_finishes_as_told(chat, finish, reason):
     assert (await chat(f"[[finish={finish}]]")).json()["choices"][0]["finish_reason"] == reason
-    assert (await chat(f"[[finish={finish}]]", stream=True)).chunks()[-1]["choices"][0][
-        "finish_reason"
-    ] == reason
+    assert (await chat(f"[[finish={finish}]]", stream=True)).chunks()[-1]["choices"][0]["finish_reason"] == reason
 
 
 async def test_it_can_leave_the_finish_reason_out(chat):

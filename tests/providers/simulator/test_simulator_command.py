@@ -45,9 +45,7 @@ def test_it_stops_in_the_middle_of_an_answer():
         url = line.split()[-1]
         body = {"model": "sim-hang", "messages": [{"role": "user", "content": "hi"}]}
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(
-                f"{url}/chat/completions", json=body, headers={"Authorization": "Bearer x"}, timeout=0.1
-            )
+            httpx.post(f"{url}/chat/completions", json=body, headers={"Authorization": "Bearer x"}, timeout=0.1)
         process.terminate()
         assert process.wait(5) == 0
 

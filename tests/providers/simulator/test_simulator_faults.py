@@ -165,9 +165,7 @@ async def test_it_sends_a_whole_answer_which_is_not_json(message):
 async def test_an_error_can_be_the_first_event(chat, message):
     reply = await message("[[error_event=0]]", stream=True)
     assert reply.status == 200
-    assert reply.events() == [
-        ("error", '{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}')
-    ]
+    assert reply.events() == [("error", '{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}')]
     reply = await chat("[[error_event=0 status=500]]", stream=True)
     assert [chunk["error"]["type"] for chunk in reply.chunks()] == ["server_error"]
 

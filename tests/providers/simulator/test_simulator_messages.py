@@ -196,15 +196,11 @@ async def test_it_answers_json_when_a_schema_is_given(message):
 
 
 async def test_it_refuses_with_details(anthropic_client):
-    async with anthropic_client.messages.stream(
-        model="sim-refusal", max_tokens=100, messages=user("hello")
-    ) as stream:
+    async with anthropic_client.messages.stream(model="sim-refusal", max_tokens=100, messages=user("hello")) as stream:
         message = await stream.get_final_message()
     assert message.stop_reason == "refusal"
     assert message.stop_details.explanation == "The simulator was told to refuse."
-    whole = await anthropic_client.messages.create(
-        model="sim-refusal", max_tokens=100, messages=user("hello")
-    )
+    whole = await anthropic_client.messages.create(model="sim-refusal", max_tokens=100, messages=user("hello"))
     assert whole.stop_details == message.stop_details
 
 

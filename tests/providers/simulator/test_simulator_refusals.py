@@ -46,9 +46,7 @@ def without(body, name):
         (chat_messages(USER, CALLED, RESULT, RESULT), "messages[3].role"),
         (chat_messages(USER, {"role": "assistant", "tool_calls": []}), "messages[1].content"),
         (
-            chat_messages(
-                USER, {"role": "assistant", "content": "", "tool_calls": [{**CALL, "id": "x" * 65}]}
-            ),
+            chat_messages(USER, {"role": "assistant", "content": "", "tool_calls": [{**CALL, "id": "x" * 65}]}),
             "messages[1].tool_calls[0].id",
         ),
         (
@@ -212,9 +210,7 @@ async def test_it_refuses_a_message_that_lacks_a_field(send, missing):
 
 @pytest.mark.parametrize("version", [None, "2020-01-01"])
 async def test_it_refuses_a_missing_or_unknown_version(message, version):
-    headers = without(MESSAGES_HEADERS, "anthropic-version") | (
-        {"anthropic-version": version} if version else {}
-    )
+    headers = without(MESSAGES_HEADERS, "anthropic-version") | ({"anthropic-version": version} if version else {})
     reply = await message("hello", headers=headers)
     assert (reply.status, reply.json()["error"]["type"]) == (400, "invalid_request_error")
     assert "anthropic-version" in reply.json()["error"]["message"]
@@ -272,9 +268,7 @@ async def test_it_refuses_missing_credentials_in_the_dialect_of_the_path(chat, m
 async def test_it_accepts_either_kind_of_credentials(chat, message):
     bearer, api_key = {"Authorization": "Bearer x"}, {"x-api-key": "x"}
     for credentials in (bearer, api_key):
-        assert (
-            await chat("hello", headers={"Content-Type": "application/json", **credentials})
-        ).status == 200
+        assert (await chat("hello", headers={"Content-Type": "application/json", **credentials})).status == 200
         headers = {**without(MESSAGES_HEADERS, "x-api-key"), **credentials}
         assert (await message("hello", headers=headers)).status == 200
 

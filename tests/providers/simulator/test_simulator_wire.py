@@ -16,16 +16,10 @@ def said(reply):
 def packets_of(reply):
     """The packets of the body without the HTTP framing of their own."""
     body = [reply.packets[0].partition(b"\r\n\r\n")[2], *reply.packets[1:]]
-    return [
-        packet.partition(b"\r\n")[2].removesuffix(b"0\r\n\r\n").removesuffix(b"\r\n")
-        for packet in body
-        if packet
-    ]
+    return [packet.partition(b"\r\n")[2].removesuffix(b"0\r\n\r\n").removesuffix(b"\r\n") for packet in body if packet]
 
 
-@pytest.mark.parametrize(
-    "spelling", ["crlf=1", "cr=1", "nospace=1", "comments=1", "crlf=1 nospace=1 comments=1"]
-)
+@pytest.mark.parametrize("spelling", ["crlf=1", "cr=1", "nospace=1", "comments=1", "crlf=1 nospace=1 comments=1"])
 async def test_it_spells_events_in_other_ways_the_standard_allows(chat, openai_client, spelling):
     reply = await chat(f"[[{spelling}]]", stream=True)
     assert said(reply) == TEXT
