@@ -24,7 +24,6 @@ COPY providers providers/
 COPY routing routing/
 COPY templates templates/
 COPY static static/
-COPY deploy/web.py deploy/
 
 ENV PATH=/venv/bin:$PATH \
     HOST=0.0.0.0 \
@@ -42,4 +41,4 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["python", "manage.py", "healthcheck", "web"]
-CMD ["python", "deploy/web.py"]
+CMD ["python", "manage.py", "up", "--web-only"]

@@ -55,6 +55,7 @@ class Options:
     port: int
     workers: int
     embedded: bool
+    web_only: bool = False
     simulator_port: int
     shutdown_seconds: int
 
@@ -82,6 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start no PostgreSQL and no Valkey; DATABASE_URL and VALKEY_URL are needed",
     )
+    parser.add_argument(
+        "--web-only",
+        action="store_true",
+        help="run the web processes and nothing else, for containers; they serve while a store is away",
+    )
 
 
 def cores() -> int:
@@ -101,7 +107,8 @@ def read_options(arguments: list[str]) -> Options:
         host=given.host,
         port=given.port,
         workers=max(given.workers, 1),
-        embedded=not given.no_embedded,
+        embedded=not (given.no_embedded or given.web_only),
+        web_only=given.web_only,
         simulator_port=envint("TOLLGATE_SIMULATOR_PORT", 9100),
         shutdown_seconds=envint("SHUTDOWN_TIMEOUT", 30, minimum=0),
     )
@@ -111,8 +118,9 @@ def main(arguments: list[str]) -> int:
     """Run until Ctrl-C or SIGTERM and return the exit status."""
     try:
         options = read_options(arguments)
+        start = run_web if options.web_only else run
         with listen(options.host, options.port) as listener:
-            run(options, listener, state_dir())
+            start(options, listener, state_dir())
     except (CannotStart, StartFailed, StateError) as error:
         print(f"Tollgate: {error}", file=sys.stderr)
         return 1
@@ -144,6 +152,25 @@ def run(options: Options, listener: socket.socket, directory: Path) -> None:
             supervisor.run()
         finally:
             listener.close()  # nobody is to queue up behind workers that are stopping
+
+
+def run_web(options: Options, listener: socket.socket, directory: Path) -> None:
+    """Start the web processes alone and keep them running: migrating, Celery and the stores are others' work."""
+    needed = {"DATABASE_URL": envstr("DATABASE_URL"), "VALKEY_URL": valkey_url()}
+    missing = [name for name, url in needed.items() if not url]
+    if missing:
+        raise CannotStart(f"{' and '.join(missing)} must be set.")
+    make_state_dir(directory)
+    os.environ.update(child_environment(options, directory))
+    with Supervisor() as supervisor, suppress(StopRequested):
+        for service in services(options, listener, directory, simulator=False):
+            if service.group == "web":
+                supervisor.start(service)
+        wait_until_ready(supervisor, options)
+        try:
+            supervisor.run()
+        finally:
+            listener.close()
 
 
 # --- The address --------------------------------------------------------------------------------------------

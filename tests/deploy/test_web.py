@@ -1,4 +1,4 @@
-"""deploy/web.py: web processes, and nothing beside them."""
+"""`manage.py up --web-only`: web processes, and nothing beside them."""
 
 import http.client
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from tests.docs.environment_variables import REPOSITORY
 
-WEB = [sys.executable, str(REPOSITORY / "deploy" / "web.py")]
+WEB = [sys.executable, str(REPOSITORY / "manage.py"), "up", "--web-only"]
 STORES = ("DATABASE_URL", "VALKEY_URL", "REDIS_URL")
 
 

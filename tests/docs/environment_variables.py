@@ -9,7 +9,7 @@ from gateway_site.infra.logging import COMPONENTS
 from providers.registry import ADAPTERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = ("gateway_site", "tenants", "providers", "routing", "deploy", "manage.py")
+SOURCES = ("gateway_site", "tenants", "providers", "routing", "manage.py")
 READERS = frozenset({"envstr", "envint", "envbool", "envfloat", "envlist", "envsecret", "envsecrets"})
 METHODS = frozenset({"get", "pop", "setdefault"})  # of os.environ
 

@@ -19,5 +19,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         arguments = [f"--{name}={options[name]}" for name in ("host", "port", "workers")]
-        flags = ["--no-embedded"] if options["no_embedded"] else []
+        flags = [f"--{name.replace('_', '-')}" for name in ("no_embedded", "web_only") if options[name]]
         os.execv(sys.executable, [sys.executable, "-m", "gateway_site.up", *arguments, *flags])
