@@ -28,8 +28,8 @@ run: $(INSTALLED) ## set up and run everything on http://127.0.0.1:8080 (PORT, H
 test: $(INSTALLED_DEV) ## run all tests; they start stores of their own (ARGS=...)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(INSTALLED_DEV) ## run the tests that need no store
-	$(BIN)/python -m pytest -m "not stack and not django_db" $(ARGS)
+test-fast: $(INSTALLED_DEV) ## run the tests that need neither stores nor processes
+	$(BIN)/python -m pytest -m "not stack and not stores and not django_db" $(ARGS)
 
 lint: $(INSTALLED_DEV) ## check style, types, layers, settings and migrations
 	$(BIN)/ruff check .

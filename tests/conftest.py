@@ -18,3 +18,15 @@ def stores() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(stores: tuple[str, str]) -> None:
     """Start the stores before pytest-django makes its database."""
+
+
+SLOW_FILES = ("test_embedded.py", "test_supervisor.py", "test_up.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs stores or processes, so that `make test-fast` can leave it out."""
+    for item in items:
+        if "stores" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.stores)
+        if "tests/gateway/" in item.path.as_posix() or item.path.name in SLOW_FILES:
+            item.add_marker(pytest.mark.stack)
