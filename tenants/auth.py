@@ -30,6 +30,9 @@ PRINCIPAL_KEY = "tollgate:principal:"
 SHARED_CACHE_MS = 60_000
 NEGATIVE_SECONDS = 10.0
 STALE_SECONDS = 6 * 3600.0  # how long a known key outlives a Postgres that is away
+PATIENCE_SECONDS = 1.0  # how long a known key waits for stores that do not answer; unknown ones have to wait longer
+UNKNOWN_PATIENCE_SECONDS = 5.0
+REST_SECONDS = 2.0  # how long known keys go on without asking after that
 
 _decode = msgspec.json.Decoder(Principal | None).decode
 _encode = msgspec.json.Encoder().encode
@@ -54,6 +57,7 @@ class Authenticator:
         self._cache_seconds = cache_seconds
         self._loading: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._generation = 0
+        self._rest_until = 0.0
 
     async def authenticate(self, headers: Sequence[tuple[bytes, bytes]]) -> Principal:
         """Return whoever calls; raises Unauthenticated (401), Forbidden (403) or Unavailable (503)."""
@@ -74,22 +78,28 @@ class Authenticator:
     def forget(self, tenant_id: int | None = None) -> None:
         """Ask anew for a tenant's keys (None: for all) and for keys that were unknown: something about them changed."""
         self._generation += 1
+        self._rest_until = 0.0  # what changed was changed in stores that are there
         now = monotonic()
         for entry in self._cache.values():
             if tenant_id is None or entry.principal is None or entry.principal.tenant_id == tenant_id:
                 entry.fresh_until = min(entry.fresh_until, now)  # kept for when no store can be asked
 
     async def _look_up(self, inner: bytes, known: _Entry | None) -> Principal | None:
+        stale = _outliving(known)
+        if stale is not None and self._rest_until > monotonic():
+            return stale
         task = self._loading.get(inner)
         if task is None:
             task = asyncio.create_task(self._load(inner))
             self._loading[inner] = task
             task.add_done_callback(lambda done: self._loaded(inner, done))
         try:
-            return await asyncio.shield(task)
-        except StoreUnavailable:
-            if known is not None and known.principal is not None and known.fresh_until > monotonic() - STALE_SECONDS:
-                return known.principal
+            async with asyncio.timeout(UNKNOWN_PATIENCE_SECONDS if stale is None else PATIENCE_SECONDS):
+                return await asyncio.shield(task)
+        except (StoreUnavailable, TimeoutError):
+            if stale is not None:
+                self._rest_until = monotonic() + REST_SECONDS
+                return stale
             raise Unavailable(
                 "API keys cannot be checked right now. Try again in a moment.",
                 code="store_unavailable",
@@ -117,7 +127,8 @@ class Authenticator:
             *found, seen = await self._valkey.call(b"MGET", *names, GENERATION_KEY)
             known = next((blob for blob in found if blob is not None), None)
             if known is not None:
-                return _decode(known)
+                with suppress(msgspec.DecodeError):  # of another version: asked of Postgres, and replaced
+                    return _decode(known)
             generation = seen or b"0"
         try:
             digest, principal = await run_query(load_principal, digests)
@@ -140,6 +151,13 @@ class Authenticator:
         self._cache.move_to_end(inner)
         while len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
+
+
+def _outliving(known: _Entry | None) -> Principal | None:
+    """Return the principal that an entry stands for while no store can be asked."""
+    if known is None or known.fresh_until < monotonic() - STALE_SECONDS:
+        return None
+    return known.principal
 
 
 def credential(headers: Sequence[tuple[bytes, bytes]]) -> str | None:

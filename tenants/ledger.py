@@ -14,9 +14,10 @@ from time import time
 from typing import Any
 
 import msgspec
+import psycopg
 import redis
 import structlog
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from gateway_site.infra.telemetry import ledger_lag, ledger_records, queue_depth
 from tenants.limits.admission import USAGE_STREAM
@@ -29,8 +30,13 @@ log = structlog.get_logger("tollgate.ledger")
 GROUP = "ledger"
 CONSUMER = "drain"
 BATCH = 2_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DRAIN_LOCK = 0x70110002  # of Postgres' advisory locks: one drain at a time
 REFUSED_STREAM = b"tollgate:usage:unreadable"
+# What is wrong with an event and not with the database; COPY raises psycopg's own errors.
+UNSTORABLE = (DataError, IntegrityError, psycopg.DataError, ValueError, OverflowError)
+
+type Entry = tuple[bytes, dict[bytes, bytes]]  # of the stream: its id and its fields
 
 COLUMNS = (
     "request_id",
@@ -146,7 +152,7 @@ def write_records(events: Sequence[UsageEvent]) -> int:
     return int(count)
 
 
-def _batches(client: redis.Redis) -> Iterator[list[tuple[bytes, dict[bytes, bytes]]]]:
+def _batches(client: redis.Redis) -> Iterator[list[Entry]]:
     """Yield what was read before and never acknowledged, then what is new."""
     for start in (b"0", b">"):
         while True:
@@ -157,14 +163,12 @@ def _batches(client: redis.Redis) -> Iterator[list[tuple[bytes, dict[bytes, byte
             yield entries
 
 
-def _store_batch(client: redis.Redis, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> int:
-    events = list(_readable(client, entries))
-    records = 0
-    if events:
-        with transaction.atomic():
-            records = write_records(events)
+def _store_batch(client: redis.Redis, entries: Sequence[Entry]) -> int:
+    readable = list(_readable(client, entries))
+    records = _write(client, readable)
+    if readable:
         ledger_records.inc(records)
-        ledger_lag.set(max(0.0, time() - min(event.started_at + event.latency_ms / 1000 for event in events)))
+        ledger_lag.set(max(0.0, time() - min(event.started_at + event.latency_ms / 1000 for _, event in readable)))
     ids = [entry_id for entry_id, _ in entries]
     with client.pipeline(transaction=True) as pipeline:
         pipeline.xack(USAGE_STREAM, GROUP, *ids)
@@ -173,14 +177,34 @@ def _store_batch(client: redis.Redis, entries: Sequence[tuple[bytes, dict[bytes,
     return records
 
 
-def _readable(client: redis.Redis, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[UsageEvent]:
-    for entry_id, fields in entries:
+def _readable(client: redis.Redis, entries: Iterable[Entry]) -> Iterator[tuple[Entry, UsageEvent]]:
+    for entry in entries:
         try:
-            yield decode(fields[b"event"])
+            yield entry, decode(entry[1][b"event"])
         except (msgspec.DecodeError, KeyError, TypeError) as error:
-            # Set aside, not dropped: one event of a newer version must not hold up all the others.
-            log.error("usage_event_unreadable", id=entry_id.decode(), reason=str(error))
-            client.xadd(REFUSED_STREAM, fields or {b"event": b""})  # type: ignore[arg-type]
+            _set_aside(client, entry, error)
+
+
+def _write(client: redis.Redis, readable: Sequence[tuple[Entry, UsageEvent]]) -> int:
+    """Write events; a batch that the database refuses for what is in it is halved until the culprit stands alone."""
+    if not readable:
+        return 0
+    try:
+        with transaction.atomic():
+            return write_records([event for _, event in readable])
+    except UNSTORABLE as error:
+        if len(readable) == 1:
+            _set_aside(client, readable[0][0], error)
+            return 0
+    middle = len(readable) // 2
+    return _write(client, readable[:middle]) + _write(client, readable[middle:])
+
+
+def _set_aside(client: redis.Redis, entry: Entry, error: Exception) -> None:
+    # Not dropped: one event of a newer version must not hold up all the others, and can still be read by hand.
+    entry_id, fields = entry
+    log.error("usage_event_unreadable", id=entry_id.decode(), reason=str(error).strip())
+    client.xadd(REFUSED_STREAM, fields or {b"event": b""})  # type: ignore[arg-type]
 
 
 def _row(event: UsageEvent) -> list[Any]:
@@ -191,7 +215,7 @@ def _row(event: UsageEvent) -> list[Any]:
 
 
 def _moment(event: UsageEvent) -> datetime:
-    return datetime.fromtimestamp(event.started_at, UTC)
+    return EPOCH + timedelta(seconds=event.started_at)  # OverflowError, where fromtimestamp has errors of the system's
 
 
 def _rollup_sql(table: str, period: str) -> str:

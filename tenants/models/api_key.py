@@ -19,9 +19,7 @@ class ApiKey(models.Model):
     """What a tenant's program authenticates with. The secret itself is never stored."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="api_keys")
-    project = models.ForeignKey(
-        Project, on_delete=models.PROTECT, null=True, blank=True, related_name="api_keys"
-    )
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="api_keys")
     name = models.CharField(max_length=100)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     pepper_id = models.CharField(max_length=8, editable=False)
@@ -45,9 +43,7 @@ class ApiKey(models.Model):
     class Meta:
         ordering: ClassVar = ["tenant", "name"]
         verbose_name = "API key"
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "name"], name="api_key_name_per_tenant")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "name"], name="api_key_name_per_tenant")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint})"

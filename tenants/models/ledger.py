@@ -34,9 +34,7 @@ def _money() -> models.DecimalField:
 
 
 def _tenant() -> models.ForeignKey:
-    return models.ForeignKey(
-        Tenant, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
-    )
+    return models.ForeignKey(Tenant, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
 
 
 def _api_key() -> models.ForeignKey:

@@ -21,9 +21,7 @@ class ScopedRule(models.Model):
     """A rule for a tenant; for one project or one key of it when that is set."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="%(class)ss")
-    project = models.ForeignKey(
-        Project, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss"
-    )
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss")
     api_key = models.ForeignKey(
         ApiKey,
         on_delete=models.CASCADE,
@@ -32,9 +30,7 @@ class ScopedRule(models.Model):
         related_name="%(class)ss",
         verbose_name="API key",
     )
-    model = models.CharField(
-        max_length=200, blank=True, help_text="Only for this alias; empty: for all together."
-    )
+    model = models.CharField(max_length=200, blank=True, help_text="Only for this alias; empty: for all together.")
     per_end_user = models.BooleanField(default=False, help_text="Count each end user alone.")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -83,9 +79,7 @@ class RateLimit(ScopedRule):
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
     amount = models.PositiveBigIntegerField(validators=[MinValueValidator(1)])
-    per = models.CharField(
-        max_length=8, choices=Per.choices, blank=True, help_text="Empty for requests at once."
-    )
+    per = models.CharField(max_length=8, choices=Per.choices, blank=True, help_text="Empty for requests at once.")
     burst = models.PositiveIntegerField(
         null=True,
         blank=True,

@@ -38,9 +38,7 @@ class Tenant(models.Model):
         ALLOW = "allow", "Serve, and list the model as unpriced"
         REFUSE = "refuse", "Refuse models without a price"
 
-    slug = models.SlugField(
-        max_length=63, unique=True, help_text="Stands in URLs, logs and exports; keep it."
-    )
+    slug = models.SlugField(max_length=63, unique=True, help_text="Stands in URLs, logs and exports; keep it.")
     name = models.CharField(max_length=200)
     timezone = models.CharField(
         max_length=64, default="UTC", validators=[validate_timezone], help_text="Where its budget days begin."
@@ -54,12 +52,8 @@ class Tenant(models.Model):
     translation_policy = models.CharField(
         max_length=16, choices=TranslationPolicy.choices, default=TranslationPolicy.ALLOW
     )
-    unpriced_policy = models.CharField(
-        max_length=16, choices=UnpricedPolicy.choices, default=UnpricedPolicy.ALLOW
-    )
-    suspended_at = models.DateTimeField(
-        null=True, blank=True, help_text="Set: all its keys are refused with 403."
-    )
+    unpriced_policy = models.CharField(max_length=16, choices=UnpricedPolicy.choices, default=UnpricedPolicy.ALLOW)
+    suspended_at = models.DateTimeField(null=True, blank=True, help_text="Set: all its keys are refused with 403.")
     suspended_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -97,9 +91,7 @@ class Project(models.Model):
 
     class Meta:
         ordering: ClassVar = ["tenant", "slug"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "slug"], name="project_slug_per_tenant")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "slug"], name="project_slug_per_tenant")]
 
     def __str__(self) -> str:
         return self.name or self.slug
@@ -122,9 +114,7 @@ class Member(models.Model):
 
     class Meta:
         ordering: ClassVar = ["tenant", "user"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "user"], name="one_role_per_tenant")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "user"], name="one_role_per_tenant")]
 
     def __str__(self) -> str:
         return f"{self.user} ({self.get_role_display()})"

@@ -43,9 +43,3 @@ def stack(keys: Keys) -> Iterator[Stack]:
         stack.execute("UPDATE tenants_apikey SET expires_at = '2026-01-01' WHERE name = 'old'")
         yield stack
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the whole stack."""
-    for item in items:
-        if "tests/gateway/" in str(item.path):
-            item.add_marker(pytest.mark.stack)

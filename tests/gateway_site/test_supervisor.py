@@ -268,9 +268,7 @@ def test_a_second_ctrl_c_kills_at_once(supervise):
     assert not any(is_alive(supervised.pids(name)[0]) for name in ("store", "web"))
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="only Linux tells children of their parent's death"
-)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells children of their parent's death")
 def test_children_do_not_outlive_a_killed_supervisor(supervise):
     supervised = supervise("for name in ('store', 'web'): supervisor.start(service(name))")
     supervised.wait_for("store started", "web started")
@@ -337,9 +335,7 @@ def test_what_a_dead_child_leaves_behind_is_swept_away(supervise, tmp_path):
         f"pathlib.Path({str(grandchild)!r}).write_text(str(child.pid))\n"
         "time.sleep(60)"
     )
-    supervised = supervise(
-        f"supervisor.start(Service(name='celery', command=[sys.executable, '-c', {script!r}]))"
-    )
+    supervised = supervise(f"supervisor.start(Service(name='celery', command=[sys.executable, '-c', {script!r}]))")
     until(lambda: grandchild.exists() and grandchild.read_text() != "")
     orphan = int(grandchild.read_text())
     os.kill(os.getpgid(orphan), signal.SIGKILL)

@@ -23,9 +23,7 @@ from gateway_site.state import (
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECRETS = ("SECRET_KEY", "TOLLGATE_SECRETS_KEY", "TOLLGATE_KEY_PEPPER")
-OPTIONS = up.Options(
-    host="0.0.0.0", port=8080, workers=2, embedded=True, simulator_port=9100, shutdown_seconds=30
-)
+OPTIONS = up.Options(host="0.0.0.0", port=8080, workers=2, embedded=True, simulator_port=9100, shutdown_seconds=30)
 FACTS = {"operator_username": "operator", "operator_password": "pa55", "api_key": "tg_key", "simulator": True}
 
 
@@ -65,15 +63,12 @@ def test_a_busy_port_is_named_with_a_way_out():
         refused = run_up(PORT=str(port))
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"Tollgate: port {port} on 127.0.0.1 is in use; "
-        f"choose another one, for example: PORT={port + 1} make run\n"
+        f"Tollgate: port {port} on 127.0.0.1 is in use; choose another one, for example: PORT={port + 1} make run\n"
     )
 
 
 def test_an_impossible_port_is_named():
-    assert run_up(PORT="99999").stderr == (
-        "Tollgate: PORT=99999 is not a port: it must be between 1 and 65535.\n"
-    )
+    assert run_up(PORT="99999").stderr == ("Tollgate: PORT=99999 is not a port: it must be between 1 and 65535.\n")
 
 
 def test_an_address_of_another_machine_is_named():
@@ -209,7 +204,5 @@ def test_the_password_is_shown_once_and_not_kept(tmp_path):
 
 
 def test_an_ipv6_address_is_bracketed():
-    options = up.Options(
-        host="::", port=8080, workers=1, embedded=True, simulator_port=9100, shutdown_seconds=30
-    )
+    options = up.Options(host="::", port=8080, workers=1, embedded=True, simulator_port=9100, shutdown_seconds=30)
     assert options.base_url == "http://[::1]:8080"

@@ -29,7 +29,8 @@ from tenants.models import Tenant, User
 from tests.gateway_site.infra.own_valkey import OwnValkey
 from tests.routing.catalogue import CREDENTIAL, Catalogue, make_catalogue
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
+commits = pytest.mark.django_db(transaction=True)  # what happens after a commit, or in other connections
 
 
 @pytest.fixture
@@ -135,6 +136,7 @@ def test_what_cannot_be_announced_is_stored_and_announced_later(client, catalogu
     assert served(client).number == 1
 
 
+@commits
 def test_publishers_at_once_agree(client, catalogue):
     outcomes: list[Published] = []
 
@@ -390,6 +392,7 @@ def asked() -> Iterator[list[str]]:
 PUBLISH = "routing.publish_changes"
 
 
+@commits
 @pytest.mark.parametrize("part", Catalogue.__slots__)
 def test_saving_or_deleting_any_part_asks_for_one_publication(catalogue, asked, part):
     row: models.Model = getattr(catalogue, part)
@@ -407,6 +410,7 @@ def fields(row: Provider | Deployment) -> dict[str, Any]:
     return {"adapter": "openai"} if isinstance(row, Provider) else {"provider": row.provider, "model": "gpt-5"}
 
 
+@commits
 def test_a_transaction_asks_once_however_much_it_touches(asked):
     with transaction.atomic():
         make_catalogue()
@@ -416,6 +420,7 @@ def test_a_transaction_asks_once_however_much_it_touches(asked):
     assert len(decode(bytes(newest().blob)).routes) == 2
 
 
+@commits
 def test_a_transaction_that_is_rolled_back_asks_for_nothing(asked):
     with transaction.atomic():
         make_catalogue()
@@ -423,6 +428,7 @@ def test_a_transaction_that_is_rolled_back_asks_for_nothing(asked):
     assert asked == []
 
 
+@commits
 def test_a_savepoint_that_is_rolled_back_does_not_silence_the_rest(asked):
     with transaction.atomic():
         with transaction.atomic():
@@ -433,11 +439,13 @@ def test_a_savepoint_that_is_rolled_back_does_not_silence_the_rest(asked):
     assert [provider.slug for provider in decode(bytes(newest().blob)).providers] == ["kept"]
 
 
+@commits
 def test_tenants_are_no_part_of_the_configuration(asked):
     Tenant.objects.create(slug="charlie")
     assert asked == []
 
 
+@commits
 def test_it_is_asked_for_in_the_workers_queue(client):
     Provider.objects.create(slug="openai", adapter="openai")
     (message,) = client.lrange(settings.CELERY_TASK_DEFAULT_QUEUE, 0, -1)

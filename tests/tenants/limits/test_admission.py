@@ -1,0 +1,624 @@
+"""Limits, leases and settling, against a real Valkey."""
+
+import asyncio
+import math
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway_site.infra.valkey import HotValkey, StoreUnavailable
+from tenants.errors import RateLimited
+from tenants.limits import admission
+from tenants.limits.admission import RESERVE, SCRIPTS, USAGE_STREAM, Admission, Reservation
+from tenants.limits.spool import Spool, SpooledSettle
+from tenants.principal import Principal, Rule
+from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
+
+ROOT = Path(__file__).resolve().parents[3]
+MINUTE, HOUR = 60_000, 3_600_000
+ids = (f"request-{number}" for number in count())
+
+
+def rate(amount: int, window_ms: int = HOUR, **facts: Any) -> Rule:
+    facts = {"id": 1, "scope": "tenant", "scope_name": "alice", "kind": "requests", **facts}
+    return Rule(amount=amount, window_ms=window_ms, **facts)
+
+
+def at_once(amount: int, **facts: Any) -> Rule:
+    facts = {"id": 2, "scope": "api_key", "scope_name": "laptops", **facts}
+    return Rule(kind="concurrency", amount=amount, **facts)
+
+
+def caller(*rules: Rule, tenant: str = "alice", key_id: int = 1) -> Principal:
+    return Principal(key_id=key_id, key_name="laptops", key_prefix="tg_abcd", tenant_id=1, tenant=tenant, rules=rules)
+
+
+class Gate:
+    """An Admission with its connection and spool, and shorter words for what tests ask of it."""
+
+    def __init__(self, valkey: HotValkey, spool: Spool) -> None:
+        self.valkey = valkey
+        self.spool = spool
+        self.admission = Admission(valkey, spool)
+
+    async def reserve(
+        self, principal: Principal, request_id: str | None = None, *, alias: str = "smart", end_user: str = ""
+    ) -> Reservation:
+        return await self.admission.reserve(principal, request_id or next(ids), alias=alias, end_user=end_user)
+
+    async def admits(self, principal: Principal, **facts: str) -> bool:
+        try:
+            await self.reserve(principal, **facts)
+        except RateLimited:
+            return False
+        return True
+
+    async def admitted(self, times: int, principal: Principal, **facts: str) -> int:
+        """Return how many of so many requests at once are admitted."""
+        return sum(await asyncio.gather(*(self.admits(principal, **facts) for _ in range(times))))
+
+    async def refusal(self, principal: Principal, **facts: str) -> RateLimited:
+        with pytest.raises(RateLimited) as caught:
+            await self.reserve(principal, **facts)
+        return caught.value
+
+    async def events(self) -> list[bytes]:
+        entries: Any = await self.valkey.call("XRANGE", USAGE_STREAM, "-", "+")
+        return [fields[1] for _, fields in entries]
+
+    async def leases(self, rule: Rule) -> list[bytes]:
+        held: Any = await self.valkey.call("ZRANGE", lease_key(rule), 0, -1)
+        return held
+
+
+def lease_key(rule: Rule) -> str:
+    return f"tollgate:limit:{rule.id}"
+
+
+@asynccontextmanager
+async def gate_at(url: str, folder: Path, *, deadline: float = 5.0) -> AsyncIterator[Gate]:
+    valkey = HotValkey(url, scripts=SCRIPTS, deadline=deadline)
+    await valkey.open()
+    try:
+        yield Gate(valkey, Spool(folder, "here-1"))
+    finally:
+        await valkey.aclose()
+
+
+@pytest.fixture
+async def gate(valkey_url: str, tmp_path: Path) -> AsyncIterator[Gate]:
+    async with gate_at(valkey_url, tmp_path / "spool") as gate:
+        yield gate
+
+
+@pytest.fixture
+async def own_gate(own_server: OwnValkey, tmp_path: Path) -> AsyncIterator[Gate]:
+    """One whose Valkey may be frozen and killed; it gives up soon."""
+    async with gate_at(own_server.url, tmp_path / "spool", deadline=0.2) as gate:
+        yield gate
+
+
+# --- Rates ---------------------------------------------------------------------------------------------------
+
+
+async def test_it_admits_exactly_the_amount(gate):
+    alice = caller(rate(7))
+    assert [await gate.admits(alice) for _ in range(9)] == [True] * 7 + [False] * 2
+
+
+async def test_a_refusal_says_whose_limit_it_is_and_when_to_come_again(gate):
+    alice = caller(rate(2, MINUTE))
+    await gate.admitted(2, alice)
+    error = await gate.refusal(alice)
+    assert error.status == 429
+    assert error.code == "rate_limited"
+    assert error.message.startswith("The limit of 2 requests per minute of tenant 'alice' is reached. Try again in 6")
+    assert error.retry_after_seconds is not None
+    assert 59 < error.retry_after_seconds <= 63
+    milliseconds = int(error.headers["retry-after-ms"])
+    assert milliseconds == error.retry_after_seconds * 1000
+    assert error.headers == {
+        "retry-after": str(math.ceil(milliseconds / 1000)),
+        "retry-after-ms": str(milliseconds),
+        "x-ratelimit-limit-requests": "2",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": f"{math.ceil(milliseconds / 1000)}s",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (rate(0, scope="project", scope_name="chatbot"), "0 requests per hour of project 'chatbot' "),
+        (rate(0, 86_400_000, scope="api_key", scope_name="laptops"), "0 requests per day of API key 'laptops' "),
+        (rate(0, 90_000), "0 requests per 90 s of tenant 'alice' "),
+        (at_once(0), "0 requests at once of API key 'laptops' "),
+    ],
+)
+async def test_a_refusal_names_the_scope_and_the_time(gate, rule, words):
+    assert words in (await gate.refusal(caller(rule))).message
+
+
+async def test_who_comes_again_when_told_to_is_admitted(gate):
+    alice = caller(rate(3, 200))
+    for _ in range(4):
+        while await gate.admits(alice):
+            pass
+        await asyncio.sleep(int((await gate.refusal(alice)).headers["retry-after-ms"]) / 1000)
+        assert await gate.admits(alice)
+
+
+async def test_a_whole_window_later_the_whole_amount_is_free(gate):
+    alice = caller(rate(10, 200))
+    assert await gate.admitted(12, alice) == 10
+    await asyncio.sleep(0.212)  # a window and a slot
+    assert await gate.admitted(12, alice) == 10
+
+
+async def test_there_is_no_second_helping_at_a_boundary(gate):
+    alice, window = caller(rate(20, 400)), 400
+    while True:  # shortly before a multiple of the window, where a fixed window would end
+        seconds, microseconds = await gate.valkey.call("TIME")
+        into = (int(seconds) * 1000 + int(microseconds) // 1000) % window
+        if 360 <= into <= 385:
+            break
+        await asyncio.sleep(((375 - into) % window) / 1000)
+    assert await gate.admitted(25, alice) == 20
+    await asyncio.sleep(0.06)
+    assert await gate.admitted(25, alice) == 0
+
+
+async def test_no_window_wherever_it_begins_holds_more_than_the_amount(gate):
+    alice, amount, window = caller(rate(10, 200)), 10, 0.2
+    sent, answered, end = [], [], time.monotonic() + 1.3
+    while time.monotonic() < end:
+        began = time.monotonic()
+        if await gate.admits(alice):
+            sent.append(began)
+            answered.append(time.monotonic())
+        await asyncio.sleep(0.001)
+    assert all(answered[later] - sent[later - amount] > window - 0.002 for later in range(amount, len(sent)))
+    assert len(sent) >= amount * 5  # and it is not stricter than a window and a slot: six of them fit
+
+
+async def test_who_keeps_to_the_limit_is_not_refused(gate):
+    alice = caller(rate(10, 200))
+    for _ in range(30):
+        assert await gate.admits(alice)
+        await asyncio.sleep(0.0215)  # ten in a window and a slot
+
+
+async def test_a_limit_that_was_changed_counts_from_now_on(gate):
+    assert await gate.admitted(5, caller(rate(5, 1_000))) == 5
+    changed = caller(rate(5, HOUR))
+    assert await gate.admitted(9, changed) == 5
+    await gate.admitted(1, changed)
+    assert await gate.valkey.call("HLEN", lease_key(changed.rules[0])) == 1  # the other window's slots are gone
+
+
+async def test_answers_say_what_is_left_of_the_tightest_limit(gate):
+    alice = caller(rate(100), rate(5, MINUTE, id=2), rate(50, id=3))
+    reservation = await gate.reserve(alice)
+    headers = dict(reservation.headers)
+    assert headers.pop(b"x-ratelimit-reset-requests") in {b"%ds" % seconds for seconds in range(57, 61)}
+    assert headers == {b"x-ratelimit-limit-requests": b"5", b"x-ratelimit-remaining-requests": b"4"}
+    for left in (3, 2, 1, 0):
+        reservation = await gate.reserve(alice)
+        assert (b"x-ratelimit-remaining-requests", b"%d" % left) in reservation.headers
+
+
+async def test_without_limits_nothing_is_said_of_them(gate):
+    assert (await gate.reserve(caller())).headers == ()
+    assert (await gate.reserve(caller(at_once(5)))).headers == ()
+
+
+async def test_limits_on_tokens_refuse_no_request(gate):
+    assert await gate.admitted(5, caller(rate(1, kind="tokens"))) == 5
+
+
+async def test_a_burst_comes_at_once_and_then_evenly(gate):
+    alice = caller(rate(10, 1_000, burst=3))  # one each 100 ms
+    assert await gate.admitted(10, alice) == 3
+    error = await gate.refusal(alice)
+    assert 0 < int(error.headers["retry-after-ms"]) <= 100
+    await asyncio.sleep(0.205)
+    assert await gate.admitted(10, alice) == 2
+
+
+async def test_a_burst_does_not_add_to_the_amount(gate):
+    alice = caller(rate(4, HOUR, burst=100))
+    assert await gate.admitted(10, alice) == 4
+
+
+# --- Several limits at once ----------------------------------------------------------------------------------
+
+
+async def test_a_request_refused_by_one_limit_consumes_none_of_the_others(gate):
+    wide, narrow, slots = rate(10, id=1), rate(2, id=3), at_once(8)
+    assert await gate.admitted(9, caller(wide, slots, narrow)) == 2
+    assert len(await gate.leases(slots)) == 2
+    assert await gate.admitted(20, caller(wide)) == 8
+
+
+async def test_a_request_refused_for_its_burst_consumes_nothing(gate):
+    wide, bursty = rate(10, id=1), rate(100, id=3, burst=1)
+    assert await gate.admitted(9, caller(wide, bursty)) == 1
+    assert await gate.admitted(20, caller(wide)) == 9
+
+
+async def test_a_request_refused_for_being_one_too_many_consumes_nothing(gate):
+    wide, slots = rate(10, id=1), at_once(1)
+    assert await gate.admitted(5, caller(wide, slots)) == 1
+    assert await gate.admitted(20, caller(wide)) == 9
+
+
+async def test_the_message_is_of_the_limit_that_refused(gate):
+    rules = rate(100, scope_name="alice"), rate(1, id=3, scope="project", scope_name="chatbot")
+    await gate.reserve(caller(*rules))
+    assert "project 'chatbot'" in (await gate.refusal(caller(*rules))).message
+
+
+async def test_keys_of_one_tenant_share_its_limit_and_charlie_has_his_own(gate):
+    shared, of_charlie = rate(3, id=1), rate(3, id=9, scope_name="charlie")
+    assert await gate.admitted(2, caller(shared, key_id=1)) == 2
+    assert await gate.admitted(5, caller(shared, key_id=2)) == 1
+    assert await gate.admitted(5, caller(of_charlie, tenant="charlie", key_id=3)) == 3
+
+
+async def test_a_rule_for_one_model_counts_that_model_only(gate):
+    alice = caller(rate(2, model="smart"), rate(5, id=3))
+    assert await gate.admitted(4, alice, alias="smart") == 2
+    assert await gate.admitted(9, alice, alias="cheap") == 3
+    assert not await gate.admits(alice, alias="smart")
+
+
+async def test_a_rule_per_end_user_counts_each_alone(gate):
+    alice = caller(rate(2, per_end_user=True))
+    for end_user in ("dora", "émile", "a:b\r\n c", "x" * 200):
+        assert await gate.admitted(4, alice, end_user=end_user) == 2
+    assert await gate.admitted(4, alice, end_user="") == 4  # nobody is named: the other limits hold
+
+
+async def test_end_users_hold_their_own_leases(gate):
+    alice = caller(at_once(1, per_end_user=True))
+    first = await gate.reserve(alice, end_user="dora")
+    assert await gate.admits(alice, end_user="emil")
+    assert not await gate.admits(alice, end_user="dora")
+    await gate.admission.settle(first, b"{}")
+    assert await gate.admits(alice, end_user="dora")
+
+
+async def test_rules_that_come_with_a_new_principal_hold_at_once(gate):
+    assert await gate.admitted(5, caller(rate(100))) == 5
+    assert await gate.admitted(9, caller(rate(6))) == 1
+    assert await gate.admitted(9, caller()) == 9
+
+
+# --- Many at once --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [rate(10), at_once(10)], ids=["rate", "at once"])
+async def test_two_hundred_at_once_admit_exactly_ten(gate, rule):
+    assert await gate.admitted(200, caller(rule)) == 10
+
+
+async def test_connections_share_a_limit(valkey_url, tmp_path):
+    async with (
+        gate_at(valkey_url, tmp_path / "a") as first,
+        gate_at(valkey_url, tmp_path / "b") as second,
+        gate_at(valkey_url, tmp_path / "c") as third,
+    ):
+        alice = caller(rate(10), at_once(10))
+        gates = (first, second, third)
+        assert sum(await asyncio.gather(*(gate.admitted(70, alice) for gate in gates))) == 10
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from tests.tenants.limits.test_admission import at_once, caller, gate_at, rate
+
+async def main():
+    async with gate_at(sys.argv[1], Path(sys.argv[2])) as gate:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        alice = caller(rate(10), at_once(25, id=7))
+        results = await asyncio.gather(*(gate.admits(alice, request_id=f"{sys.argv[3]}-{n}") for n in range(100)))
+        print(sum(results))
+
+asyncio.run(main())
+"""
+
+
+def test_processes_share_a_limit(valkey_url, tmp_path):
+    command = [sys.executable, "-c", WORKER, valkey_url, str(tmp_path)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with (
+        subprocess.Popen([*command, "a"], **pipes) as first,
+        subprocess.Popen([*command, "b"], **pipes) as second,
+    ):
+        assert [worker.stdout.readline() for worker in (first, second)] == ["ready\n"] * 2
+        for worker in (first, second):
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        assert sum(int(worker.communicate(timeout=20)[0]) for worker in (first, second)) == 10
+
+
+# --- Leases --------------------------------------------------------------------------------------------------
+
+
+async def test_a_lease_is_given_back_by_settling(gate):
+    slots = at_once(2)
+    alice = caller(slots)
+    held = [await gate.reserve(alice) for _ in range(2)]
+    error = await gate.refusal(alice)
+    assert error.code == "too_many_requests_at_once"
+    assert error.headers == {"retry-after": "1", "retry-after-ms": "1000"}
+    await gate.admission.settle(held[0], b"{}")
+    assert await gate.leases(slots) == [held[1].request_id.encode()]
+    assert await gate.admitted(3, alice) == 1
+
+
+async def test_leases_of_a_killed_worker_expire(gate):
+    slots = at_once(2)
+    for request_id in ("killed-1", "killed-2"):
+        await gate.valkey.run(RESERVE, (lease_key(slots),), request_id, 200, "c", 2, 0, 0)
+    assert not await gate.admits(caller(slots))
+    began = time.monotonic()
+    while not await gate.admits(caller(slots)):
+        await asyncio.sleep(0.005)
+    assert 0.1 < time.monotonic() - began < 1
+    assert len(await gate.leases(slots)) == 1
+
+
+async def test_leases_of_what_runs_long_are_renewed(gate):
+    slots = at_once(2)
+    old, new = await gate.reserve(caller(slots)), await gate.reserve(caller(slots))
+    for reservation in (old, new):
+        await gate.valkey.call("ZADD", lease_key(slots), "XX", 1_000, reservation.request_id)
+    old.renewed_at -= admission.RENEW_SECONDS + 1
+    await gate.admission.renew_leases()
+    scores: Any = await gate.valkey.call("ZRANGE", lease_key(slots), 0, -1, "WITHSCORES")
+    assert scores[:2] == [new.request_id.encode(), b"1000"]
+    assert scores[2] == old.request_id.encode()
+    assert (
+        time.time() * 1000 + admission.LEASE_MS - 5_000
+        < int(scores[3])
+        < time.time() * 1000 + admission.LEASE_MS + 5_000
+    )
+    assert time.monotonic() - old.renewed_at < 1
+
+
+async def test_what_is_settled_is_not_renewed(gate):
+    slots = at_once(2)
+    reservation = await gate.reserve(caller(slots))
+    reservation.renewed_at -= admission.RENEW_SECONDS + 1
+    await gate.admission.settle(reservation, b"{}")
+    await gate.admission.renew_leases()
+    assert await gate.leases(slots) == []
+    assert gate.admission.active == {}
+
+
+async def test_a_caller_that_goes_while_it_is_admitted_holds_nothing(own_gate, own_server):
+    slots = at_once(1)
+    own_server.freeze()
+    waiting = asyncio.create_task(own_gate.reserve(caller(slots)))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    own_server.thaw()
+    assert await own_gate.admits(caller(slots))
+    assert len(await own_gate.leases(slots)) == 1
+    assert await own_gate.events() == []
+
+
+# --- Settling ------------------------------------------------------------------------------------------------
+
+
+async def test_settling_appends_the_event_once_however_often_it_is_done(gate, valkey_url, tmp_path):
+    reservation = await gate.reserve(caller(at_once(5)))
+    async with gate_at(valkey_url, tmp_path / "other") as other:
+        for admission_ in (gate.admission, gate.admission, other.admission):
+            await admission_.settle(reservation, b'{"n":1}')
+        await asyncio.gather(*(other.admission.settle(reservation, b'{"n":2}') for _ in range(10)))
+    assert await gate.events() == [b'{"n":1}']
+    assert gate.spool.is_empty
+
+
+async def test_settling_twice_does_not_give_back_the_lease_of_another(gate):
+    slots = at_once(1)
+    first = await gate.reserve(caller(slots))
+    await gate.admission.settle(first, b"{}")
+    await gate.reserve(caller(slots))
+    await gate.admission.settle(first, b"{}")
+    assert not await gate.admits(caller(slots))
+
+
+async def test_a_cancelled_caller_settles_all_the_same(gate):
+    slots = at_once(1)
+    reservation = await gate.reserve(caller(slots))
+    settling = asyncio.create_task(gate.admission.settle(reservation, b"{}"))
+    await asyncio.sleep(0)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    assert await gate.admits(caller(slots))
+    assert await gate.events() == [b"{}"]
+
+
+async def test_events_of_hundreds_at_once_all_arrive(gate):
+    reservations = [await gate.reserve(caller()) for _ in range(300)]
+    await asyncio.gather(*(gate.admission.settle(each, each.request_id.encode()) for each in reservations))
+    assert sorted(await gate.events()) == sorted(each.request_id.encode() for each in reservations)
+    assert gate.admission.active == {}
+
+
+# --- Without Valkey ------------------------------------------------------------------------------------------
+
+
+async def test_without_valkey_requests_are_admitted_and_hold_nothing_there(tmp_path):
+    async with gate_at(OwnValkey(tmp_path / "nowhere").url, tmp_path / "spool") as gate:
+        alice = caller(rate(1), at_once(1))
+        reservations = [await gate.reserve(alice) for _ in range(5)]
+        assert all(each.is_degraded and each.headers == () for each in reservations)
+        await gate.admission.renew_leases()
+
+
+async def test_what_is_settled_while_valkey_is_away_comes_back_exactly_once(own_gate, own_server):
+    slots = at_once(1)
+    reservation = await own_gate.reserve(caller(slots))
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    degraded = await own_gate.reserve(caller(slots))
+    for each in (reservation, degraded):
+        await own_gate.admission.settle(each, each.request_id.encode())
+    assert not own_gate.spool.is_empty
+    assert await own_gate.admission.replay() == 0
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert await own_gate.admission.replay() == 2
+    assert await own_gate.admission.replay() == 0
+    assert await own_gate.events() == [each.request_id.encode() for each in (reservation, degraded)]
+    assert own_gate.spool.is_empty
+
+
+async def test_a_settle_whose_answer_was_lost_counts_once(own_gate, own_server):
+    slots = at_once(1)
+    reservation = await own_gate.reserve(caller(slots))
+    own_server.freeze()
+    await own_gate.admission.settle(reservation, b"{}")  # Valkey has it and never says so
+    assert not own_gate.spool.is_empty
+    own_server.thaw()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert await own_gate.admission.replay() == 1
+    assert await own_gate.events() == [b"{}"]
+    assert await own_gate.leases(slots) == []
+
+
+async def test_an_admission_whose_answer_was_lost_gives_its_lease_back(own_gate, own_server):
+    slots = at_once(1)
+    own_server.freeze()
+    reservation = await own_gate.reserve(caller(slots))
+    assert reservation.is_degraded
+    own_server.thaw()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    await own_gate.admission.settle(reservation, b"{}")
+    assert await own_gate.leases(slots) == []
+    assert await own_gate.admits(caller(slots))
+
+
+async def test_a_cancelled_settle_that_valkey_never_hears_of_is_spooled(own_gate, own_server):
+    reservation = await own_gate.reserve(caller())
+    own_server.freeze()
+    settling = asyncio.create_task(own_gate.admission.settle(reservation, b"{}"))
+    await asyncio.sleep(0.02)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    own_server.kill()
+    await eventually(lambda: not own_gate.spool.is_empty)
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert await own_gate.admission.replay() == 1
+    assert await own_gate.events() == [b"{}"]
+
+
+async def test_a_replay_that_is_cut_short_goes_on_where_it_was(own_gate, own_server):
+    reservations = [Reservation(request_id=next(ids)) for _ in range(400)]
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    for each in reservations:
+        await own_gate.admission.settle(each, each.request_id.encode())
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    replaying = asyncio.create_task(own_gate.admission.replay())
+    while await own_gate.valkey.call("XLEN", USAGE_STREAM) < 20:
+        pass
+    own_server.freeze()
+    with pytest.raises(StoreUnavailable):
+        await replaying
+    own_server.thaw()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert 20 <= len(await own_gate.events()) < 400
+    assert await own_gate.admission.replay() == 400
+    assert await own_gate.events() == [each.request_id.encode() for each in reservations]
+
+
+async def test_scripts_that_valkey_forgot_lose_no_event(gate):
+    slots = at_once(1)
+    reservation = await gate.reserve(caller(slots))
+    await gate.valkey.call("SCRIPT", "FLUSH")
+    await gate.admission.settle(reservation, b"{}")
+    assert await gate.admission.replay() == 1
+    assert await gate.events() == [b"{}"]
+    assert await gate.leases(slots) == []
+    assert await gate.admits(caller(slots))
+
+
+# --- Spools of workers that are gone -------------------------------------------------------------------------
+
+
+def spooled(folder: Path, name: str, *request_ids: str) -> Path:
+    path = folder / name
+    folder.mkdir(exist_ok=True)
+    lines = [msgspec.json.encode(SpooledSettle(each, (), each)) + b"\n" for each in request_ids]
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+async def replayed(gate: Gate) -> list[bytes]:
+    while await gate.admission.replay():
+        pass
+    return sorted(await gate.events())
+
+
+async def test_spools_of_workers_that_are_gone_are_taken_over(gate, tmp_path):
+    folder = tmp_path / "spool"
+    spooled(folder, "here.example-7.jsonl", "a", "b")
+    spooled(folder, "here.example-7.replaying", "c")
+    spooled(folder, "here-8.jsonl@here-9.adopted", "d")  # and who was taking it over is gone as well
+    alive = [spooled(folder, name, "e") for name in ("here-2.jsonl", "here-2.replaying", "here-3.jsonl@here-2.adopted")]
+    gate.spool.adopt(lambda worker: worker == "here-2")
+    assert sorted(folder.iterdir()) == sorted([*alive, folder / "here-1.jsonl"])
+    assert await replayed(gate) == [b"a", b"b", b"c", b"d"]
+
+
+async def test_a_worker_that_starts_under_its_old_name_goes_on_with_its_own(gate, tmp_path):
+    folder = tmp_path / "spool"
+    spooled(folder, "here-1.jsonl", "a")
+    spooled(folder, "here-1.replaying", "b")
+    spooled(folder, "here-8.jsonl@here-1.adopted", "c")
+    gate.spool.adopt(lambda worker: True)
+    assert await replayed(gate) == [b"a", b"b", b"c"]
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_line_that_a_crash_cut_short_holds_up_no_other(gate, tmp_path):
+    path = spooled(tmp_path / "spool", "here-7.jsonl", "a", "b")
+    with path.open("a") as file:
+        file.write('{"request_id":"c","leases":[],"event":"never fini')
+    gate.spool.adopt(lambda worker: False)
+    assert await replayed(gate) == [b"a", b"b"]
+
+
+async def test_a_spool_taken_by_another_meanwhile_stops_nobody(own_gate, own_server, tmp_path):
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    await own_gate.admission.settle(Reservation(request_id=next(ids)), b"{}")
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    replaying = asyncio.create_task(own_gate.admission.replay())
+    await asyncio.sleep(0)
+    with suppress(FileNotFoundError):
+        (tmp_path / "spool" / "here-1.replaying").unlink()
+    assert await replaying == 1
+    assert await own_gate.events() == [b"{}"]
