@@ -53,6 +53,7 @@ class Authenticator:
         self._valkey = valkey
         self._peppers = tuple(peppers)
         self._cache: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._unknown: OrderedDict[bytes, _Entry] = OrderedDict()  # apart: guessed keys must not push out real ones
         self._cache_size = cache_size
         self._cache_seconds = cache_seconds
         self._loading: dict[bytes, asyncio.Task[Principal | None]] = {}
@@ -68,7 +69,7 @@ class Authenticator:
                 code="missing_api_key",
             )
         inner = keys.sha256(secret)
-        entry = self._cache.get(inner)
+        entry = self._cache.get(inner) or self._unknown.get(inner)
         if entry is not None and entry.fresh_until > monotonic():
             principal = entry.principal
         else:
@@ -80,6 +81,7 @@ class Authenticator:
         self._generation += 1
         self._rest_until = 0.0  # what changed was changed in stores that are there
         now = monotonic()
+        self._unknown.clear()
         for entry in self._cache.values():
             if tenant_id is None or entry.principal is None or entry.principal.tenant_id == tenant_id:
                 entry.fresh_until = min(entry.fresh_until, now)  # kept for when no store can be asked
@@ -147,10 +149,13 @@ class Authenticator:
 
     def _remember(self, inner: bytes, principal: Principal | None) -> None:
         lifetime = self._cache_seconds if principal is not None else min(NEGATIVE_SECONDS, self._cache_seconds)
-        self._cache[inner] = _Entry(principal, monotonic() + lifetime)
-        self._cache.move_to_end(inner)
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        if principal is None:
+            self._cache.pop(inner, None)
+        cache = self._unknown if principal is None else self._cache
+        cache[inner] = _Entry(principal, monotonic() + lifetime)
+        cache.move_to_end(inner)
+        while len(cache) > self._cache_size:
+            cache.popitem(last=False)
 
 
 def _outliving(known: _Entry | None) -> Principal | None:

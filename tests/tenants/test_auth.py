@@ -347,12 +347,15 @@ async def test_unknown_keys_are_remembered_by_both(worker, key, valkey_url):
 
 
 @needs_stores
-async def test_the_cache_is_bounded(valkey_url, key):
+async def test_guessed_keys_neither_fill_the_memory_nor_push_out_real_ones(valkey_url, key):
     async with authenticator_at(valkey_url, cache_size=10) as worker:
+        await worker.authenticate(bearer(SECRET))
         for number in range(60):
             await refused(worker, bearer(f"nobody-{number}"))
+        with lookups() as asked:
             await worker.authenticate(bearer(SECRET))
-        assert len(worker._cache) == 10
+        assert asked == []
+        assert len(worker._unknown) == 10
         assert worker._loading == {}
 
 
