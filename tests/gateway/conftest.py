@@ -42,4 +42,3 @@ def stack(keys: Keys) -> Iterator[Stack]:
         # `apply` refuses a key that has expired already; time does it here.
         stack.execute("UPDATE tenants_apikey SET expires_at = '2026-01-01' WHERE name = 'old'")
         yield stack
-
