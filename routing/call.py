@@ -28,7 +28,9 @@ from tenants.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTi
 log = structlog.get_logger("tollgate.call")
 
 type Response = WholeResponse | EventStreamResponse
+type Pairs = tuple[tuple[bytes, bytes], ...]
 
+STREAM_TYPES = frozenset({"text/event-stream", ""})  # some servers name none
 attempt_counter = Handles(llm_attempts)
 ALARMS = frozenset({"upstream_auth_failed", "upstream_account_exhausted"})  # for the operator to mend
 
@@ -56,7 +58,7 @@ class Call:
         self.account = account
         self.transport = transport
 
-    async def answer(self, plan: Plan, headers: tuple[tuple[bytes, bytes], ...]) -> Response:
+    async def answer(self, plan: Plan, headers: Pairs) -> Response:
         """Try until an attempt's result is to be delivered; raises what the last one says when none is."""
         steps = attempts(plan, random=random.random)
         attempt: Attempt | None = next(steps)
@@ -92,7 +94,7 @@ class Call:
             response.pairs = [*response.pairs, (b"x-tollgate-cost", f"{exchange.cost or 0:f}".encode())]
         return response
 
-    async def attempt(self, attempt: Attempt, route: LiveRoute, headers: tuple[tuple[bytes, bytes], ...]) -> Result:
+    async def attempt(self, attempt: Attempt, route: LiveRoute, headers: Pairs) -> Result:
         """Ask one deployment, and judge what comes."""
         deployment, exchange = attempt.target.deployment, self.exchange
         exchange.deployment = deployment
@@ -100,7 +102,7 @@ class Call:
         exchange.attempts.append(record)
         started = monotonic()
         try:
-            result = await self._ask(attempt, deployment, route, headers, record)
+            result = await self._ask(attempt, route, headers, record)
         except TimeoutError:
             record.result = "timeout"
             result = Result(Verdict.TRY_NEXT, error=UpstreamTimeout("The upstream did not answer in time."))
@@ -109,7 +111,7 @@ class Call:
             result = self._transport_failed(failure, attempt)
         except UpstreamFailed as error:
             record.result = error.code
-            result = Result(Verdict.TRY_NEXT, error=error)
+            result = Result(Verdict.RETRY, error=error)
         spent = monotonic() - started
         record.milliseconds = round(spent * 1000)
         exchange.upstream_seconds += spent
@@ -124,52 +126,44 @@ class Call:
         error = UpstreamFailed("The upstream could not be reached or broke off.", code=code)
         return Result(Verdict.RETRY, error=error)
 
-    async def _ask(
-        self,
-        attempt: Attempt,
-        deployment: LiveDeployment,
-        route: LiveRoute,
-        headers: tuple[tuple[bytes, bytes], ...],
-        record: AttemptRecord,
-    ) -> Result:
-        inbound, facts, exchange = self.inbound, self.inbound.facts, self.exchange
+    async def _ask(self, attempt: Attempt, route: LiveRoute, headers: Pairs, record: AttemptRecord) -> Result:
+        deployment, exchange = attempt.target.deployment, self.exchange
         timeouts = deployment.provider.timeouts
-        total = route.facts.total_timeout or timeouts.total
-        remaining = exchange.started + total - monotonic()
-        limit = (
-            min(remaining, route.facts.first_token_timeout or timeouts.first_token) if facts.is_stream else remaining
-        )
-        async with asyncio.timeout(limit):
-            upstream = await self.transport.open(
-                deployment.pool,
-                deployment.url(inbound.operation, inbound.query.decode("latin-1")),
-                headers=upstream_headers(inbound, deployment),
-                body=self._body_for(deployment),
-            )
-            record.status = upstream.status
-            try:
-                if facts.is_stream and upstream.status < 400 and upstream.content_type == "text/event-stream":
-                    stream = Stream(upstream=upstream, watch=self.dialect.watch(facts), splitter=FrameSplitter())
-                    await hold_until_content(stream)
-                    content = b""
-                else:
-                    content = await upstream.read()
-                    stream = None
-            except BaseException:
-                upstream.finish(is_answered=False)
-                raise
+        deadline = exchange.started + (route.facts.total_timeout or timeouts.total)
+        seconds = deadline - monotonic()
+        if self.inbound.facts.is_stream:
+            seconds = min(seconds, route.facts.first_token_timeout or timeouts.first_token)
+        async with asyncio.timeout(seconds):
+            upstream, content, stream = await self._open(deployment, record)
         fixed = (*headers, (b"x-tollgate-attempts", b"%d" % attempt.number), *deployment.response_headers)
-        if stream is not None:
-            record.result = "streaming"
-            exchange.first_token_at = monotonic()
-            guard = StallGuard(
-                upstream,
-                between_tokens=route.facts.between_tokens_timeout or timeouts.between_tokens,
-                deadline=exchange.started + total,
-            )
-            body = relay(stream, self.account, exchange, self.dialect, guard)
-            return Result(Verdict.DELIVER, EventStreamResponse(200, answer_headers(upstream, fixed), body))
-        return self._judge_whole(upstream, content, fixed, record)
+        if stream is None:
+            return self._judge_whole(upstream, content, fixed, record)
+        record.result = "streaming"
+        exchange.first_token_at = monotonic()
+        between_tokens = route.facts.between_tokens_timeout or timeouts.between_tokens
+        guard = StallGuard(upstream, between_tokens=between_tokens, deadline=deadline)
+        body = relay(stream, self.account, exchange, self.dialect, guard)
+        return Result(Verdict.DELIVER, EventStreamResponse(200, answer_headers(upstream, fixed), body))
+
+    async def _open(self, deployment: LiveDeployment, record: AttemptRecord) -> tuple[Upstream, bytes, Stream | None]:
+        """Send the request; return the whole answer, or a stream that has come to its first content."""
+        inbound = self.inbound
+        upstream = await self.transport.open(
+            deployment.pool,
+            deployment.url(inbound.operation, inbound.query.decode("latin-1")),
+            headers=upstream_headers(inbound, deployment),
+            body=self._body_for(deployment),
+        )
+        record.status = upstream.status
+        try:
+            if not (inbound.facts.is_stream and upstream.status < 400 and upstream.content_type in STREAM_TYPES):
+                return upstream, await upstream.read(), None
+            stream = Stream(upstream=upstream, watch=self.dialect.watch(inbound.facts), splitter=FrameSplitter())
+            await hold_until_content(stream)
+            return upstream, b"", stream
+        except BaseException:
+            upstream.finish(is_answered=False)
+            raise
 
     def _body_for(self, deployment: LiveDeployment) -> bytes:
         inbound, quirks = self.inbound, deployment.adapter.quirks
@@ -182,26 +176,13 @@ class Call:
             edits[name] = None
         return splice(inbound.members, edits)
 
-    def _judge_whole(
-        self,
-        upstream: Upstream,
-        content: bytes,
-        fixed: tuple[tuple[bytes, bytes], ...],
-        record: AttemptRecord,
-    ) -> Result:
+    def _judge_whole(self, upstream: Upstream, content: bytes, fixed: Pairs, record: AttemptRecord) -> Result:
         status = upstream.status
         if status < 400:
-            if upstream.content_type == "text/event-stream" or not is_object(content):
-                record.result = "not_an_answer"
-                error = UpstreamFailed("The upstream answered with something that is not an answer of its format.")
-                return Result(Verdict.TRY_NEXT, error=error)
-            if self.dialect.is_error_body(content):
-                record.result = "error_body"
-                return Result(
-                    Verdict.TRY_NEXT,
-                    error=UpstreamFailed(f"The upstream failed: {self.dialect.read_error(content)}"),
-                )
-            record.result = "answered"
+            error = self._not_an_answer(upstream, content)
+            record.result = "answered" if error is None else "not_an_answer"
+            if error is not None:
+                return Result(Verdict.RETRY if error.retryable else Verdict.TRY_NEXT, error=error)
             return Result(Verdict.DELIVER, WholeResponse(status, answer_headers(upstream, fixed), content))
         record.result = f"status_{status}"
         verdict = judge_status(status)
@@ -212,6 +193,18 @@ class Call:
             return Result(verdict, error=refusal)
         pairs = (*answer_headers(upstream, fixed), *retry_headers(upstream))
         return Result(verdict, WholeResponse(status, pairs, content))
+
+    def _not_an_answer(self, upstream: Upstream, content: bytes) -> GatewayError | None:
+        """Return what is wrong with an answer that came with a status of success; None when nothing is."""
+        if upstream.content_type == "text/event-stream" or not is_object(content):
+            text = "The upstream answered with something that is not an answer of its format."
+            return UpstreamFailed(text, retryable=False)
+        if self.dialect.is_error_body(content):
+            return UpstreamFailed(f"The upstream failed: {self.dialect.read_error(content)}")
+        if self.inbound.facts.is_stream:
+            # A client that waits for events would take a whole answer for an empty stream.
+            return UpstreamFailed("The upstream answered a request for a stream with a whole answer.", retryable=False)
+        return None
 
     def _refusal_of_ours(self, status: int, content: bytes) -> GatewayError | None:
         """Return what to say instead of an upstream's error that is not the client's to read; None to pass it on."""

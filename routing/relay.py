@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 from gateway_site.infra.telemetry import active_streams
-from providers.dialects.base import Dialect, StreamWatch
+from providers.dialects.base import Dialect
+from providers.dialects.watch import StreamWatch
 from providers.transport import TransportError, Upstream, UpstreamBroken
 from providers.wire.sse import FrameSplitter, count_events
 from routing.account import Account

@@ -30,9 +30,7 @@ NOTHING_REPORTED = Usage()
 
 
 def count(value: object) -> int | None:
-    """Return a token count, never below zero; None for anything that is no number or more than an answer can have."""
+    """Return a token count; None, as if not reported, for what is none: no number, negative, or absurdly large."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if value != value:  # NaN
-        return None
-    return int(max(0, value)) if value <= MAX_TOKENS else None
+    return int(value) if 0 <= value <= MAX_TOKENS else None  # NaN is not between them

@@ -364,7 +364,7 @@ def test_streamed_and_whole_cost_the_same_to_the_last_digit(
 
 
 @both_dialects
-@pytest.mark.parametrize("name", ["none", "huge"])
+@pytest.mark.parametrize("name", ["none", "huge", "negative"])
 def test_an_answer_without_a_usage_that_can_be_true_is_estimated(
     bills: dict[tuple[str, str], tuple[Bill, Bill]], dialect: Dialect, name: str
 ) -> None:
@@ -376,11 +376,27 @@ def test_an_answer_without_a_usage_that_can_be_true_is_estimated(
 
 
 @both_dialects
-@pytest.mark.parametrize("name", ["zero", "negative"])
-def test_what_is_reported_as_nothing_costs_nothing_and_gives_no_credit(
-    bills: dict[tuple[str, str], tuple[Bill, Bill]], dialect: Dialect, name: str
+def test_what_is_reported_as_nothing_costs_nothing(
+    bills: dict[tuple[str, str], tuple[Bill, Bill]], dialect: Dialect
 ) -> None:
-    assert [bill[:3] for bill in bills[dialect.name, name]] == [(0, 0, Decimal(0))] * 2
+    assert [bill[:3] for bill in bills[dialect.name, "zero"]] == [(0, 0, Decimal(0))] * 2
+
+
+@both_dialects
+def test_a_whole_answer_to_a_request_for_a_stream_is_an_error_and_costs_nothing(
+    stack: Stack, keys: Keys, dialect: Dialect
+) -> None:
+    reply = stack.post(dialect.path, keys.alice, dialect.body("[[json_for_stream=1]]", stream=True))
+    assert reply.status_code == 502
+    assert reply.headers["x-tollgate-error"] == "upstream_failed"
+    assert tokens_and_cost(stack, reply.headers["x-request-id"])[2] == 0
+
+
+@both_dialects
+def test_a_stream_without_a_content_type_is_a_stream(stack: Stack, keys: Keys, dialect: Dialect) -> None:
+    reply = stack.post(dialect.path, keys.alice, dialect.body("[[no_type=1 chunks=3]]", stream=True))
+    assert reply.status_code == 200
+    assert b"The" in reply.content
 
 
 def test_a_whole_answer_says_what_it_cost(stack: Stack, keys: Keys) -> None:

@@ -7,74 +7,41 @@ from typing import Any
 
 from providers.canonical.inbound import Facts
 from providers.canonical.usage import NOTHING_REPORTED, Usage, count
-from providers.dialects.fields import read_object, read_usage_member
-from providers.wire.sse import frame_event, frames, holds_objects
+from providers.dialects.fields import read_usage_member
+from providers.dialects.watch import StreamWatch
+from providers.wire.sse import holds_objects
 
 
-class MessagesWatch:
-    """Most chunks are only searched for two words; JSON is parsed for the first content, usage, errors and the end."""
+class MessagesWatch(StreamWatch):
+    """Watches a stream of Messages."""
 
-    __slots__ = (
-        "_has_stop_reason",
-        "_held",
-        "_reported",
-        "error",
-        "has_content",
-        "is_finished",
-        "is_usage_final",
-        "usage",
-    )
+    __slots__ = ("_has_stop_reason", "_reported")
 
     def __init__(self, facts: Facts) -> None:
-        self.usage = NOTHING_REPORTED
-        self.is_usage_final = False
-        self.has_content = False
-        self.is_finished = False
-        self.error: str | None = None
-        self._held = b""
+        super().__init__()
         self._has_stop_reason = False
         self._reported: dict[str, Any] = {}  # usage as it came, the newest of each field
 
-    def observe(self, data: bytes) -> bytes:
-        """Look at whole frames; return those that are to be passed on now."""
-        if self.has_content and not self._held and _is_plain(data):
-            return data
-        return b"".join([frame for frame in frames(data) if self._passes(frame)])
+    @staticmethod
+    def _is_plain(data: bytes) -> bool:
+        # `find` and not `in`, which takes three times as long: it tries the word as a number first.
+        return data.find(b'"message_') < 0 and data.find(b'"error"') < 0 and holds_objects(data)
 
-    def end(self) -> None:
-        """Take an end without message_stop for a whole answer only if a stop reason had come."""
-        if self._has_stop_reason and self.error is None:
-            self.is_finished = True
-            self._held = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-        elif self.error is None:
-            self.error = "It ended in the middle of its answer."
+    def _ends_whole(self) -> bool:
+        if self._has_stop_reason:
+            self._finish(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+        return self._has_stop_reason
 
-    def last(self) -> bytes:
-        """Return the terminal frame, which was held back."""
-        return self._held
-
-    def _passes(self, frame: bytes) -> bool:
-        if self.is_finished or self.error is not None:
-            return False  # nothing may follow the end
-        if self.has_content and _is_plain(frame):
-            return True
-        _, data = frame_event(frame)
-        if not data:
-            return True
-        event = read_object(data)
+    def _passes_data(self, data: bytes, frame: bytes) -> bool:
+        event = self._read(data)
         if event is None:
-            self.error = "The upstream sent something that is not JSON."
             return False
-        return self._passes_event(event, frame)
-
-    def _passes_event(self, event: dict[str, Any], frame: bytes) -> bool:
         match event.get("type"):
             case "error":
                 self.error = error_text(event.get("error"))
                 return False
             case "message_stop":
-                self.is_finished = True
-                self._held = frame
+                self._finish(frame)
                 return False
             case "message_start":
                 message = event.get("message")
@@ -86,8 +53,7 @@ class MessagesWatch:
                 if isinstance(delta, dict) and delta.get("stop_reason"):
                     self._has_stop_reason = True
             case "content_block_start":
-                block = event.get("content_block")
-                self.has_content = self.has_content or _is_content(block)
+                self.has_content = self.has_content or _is_content(event.get("content_block"))
             case "content_block_delta":
                 self.has_content = True
         return True
@@ -102,11 +68,6 @@ class MessagesWatch:
         self._reported |= {name: value for name, value in usage.items() if isinstance(value, int | float | dict)}
         self.usage = usage_of(self._reported)
         return count(usage.get("output_tokens")) is not None
-
-
-def _is_plain(data: bytes) -> bool:
-    """Whether frames hold JSON and none of the words that need a closer look. (`in` takes three times as long as `find`.)"""
-    return data.find(b'"message_') < 0 and data.find(b'"error"') < 0 and holds_objects(data)
 
 
 def _is_content(block: Any) -> bool:

@@ -28,7 +28,7 @@ def writes(total: Any = None, minutes: Any = None, hour: Any = None) -> dict[str
         (writes(None, 10, 20), Usage(cache_write_5m=10, cache_write_1h=20)),
         (writes(0, 10, 20), Usage(cache_write_5m=10, cache_write_1h=20)),
         (writes(40, 10, 20), Usage(cache_write_5m=20, cache_write_1h=20)),
-        (writes(-5, -5, -5), Usage(cache_write_5m=0, cache_write_1h=0)),
+        (writes(-5, -5, -5), Usage()),
         ({"cache_creation_input_tokens": 3, "cache_creation": "x"}, Usage(cache_write_5m=3)),
         ({"output_tokens": 5, "output_tokens_details": {"thinking_tokens": 9}}, Usage(output=5, reasoning=5)),
         ({"output_tokens": 5, "output_tokens_details": None}, Usage(output=5)),

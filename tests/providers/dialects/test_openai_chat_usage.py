@@ -32,7 +32,7 @@ def counts(
         (counts(10, 5, 99), Usage(input=0, cache_read=10, output=5)),
         (counts(10, 5, 4, 99), Usage(input=0, cache_read=4, cache_write_5m=6, output=5)),
         (counts(10, 5, reasoning=9), Usage(input=10, output=5, reasoning=5)),
-        (counts(-10, -5, -4), Usage(input=0, cache_read=0, output=0)),
+        (counts(-10, -5, -4), Usage()),
         (counts(8), Usage(input=8)),
         ({"prompt_tokens": 8, "completion_tokens": 0}, Usage(input=8, output=0)),
         ({"prompt_tokens": 10, "prompt_tokens_details": None}, Usage(input=10)),

@@ -1,0 +1,75 @@
+"""Watching a stream that is passed through. Pure.
+
+Most packets are only searched for a few words; JSON is parsed for the first content, usage, errors and the end. A dialect
+says which words those are and what its events mean.
+"""
+
+from abc import ABC, abstractmethod
+
+from providers.canonical.usage import NOTHING_REPORTED, Usage
+from providers.dialects.fields import read_object
+from providers.wire.sse import frame_event, frames
+
+CUT = "It ended in the middle of its answer."
+NOT_JSON = "The upstream sent something that is not JSON."
+
+
+class StreamWatch(ABC):
+    """Sees every frame of a passed-through stream and knows how it stands."""
+
+    __slots__ = ("_held", "error", "has_content", "is_finished", "is_usage_final", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage = NOTHING_REPORTED
+        self.is_usage_final = False  # no later report will change it
+        self.has_content = False  # a frame that a reader would see has come: the choice of upstream is final
+        self.is_finished = False  # the dialect's terminal event has come
+        self.error: str | None = None  # what an error event said
+        self._held = b""
+
+    def observe(self, data: bytes) -> bytes:
+        """Look at whole frames; return those that are to be passed on now."""
+        if self.has_content and not self._held and self._is_plain(data):
+            return data
+        return b"".join([frame for frame in frames(data) if self._passes(frame)])
+
+    def end(self) -> None:
+        """The upstream closed the stream: set `is_finished` if the answer was whole all the same, else `error`."""
+        if self.error is None and not self._ends_whole():
+            self.error = CUT
+
+    def last(self) -> bytes:
+        """Return the terminal frame, which was held back until the request is settled."""
+        return self._held
+
+    def _passes(self, frame: bytes) -> bool:
+        if self.is_finished or self.error is not None:
+            return False  # nothing may follow the end
+        if self.has_content and self._is_plain(frame):
+            return True
+        _, data = frame_event(frame)
+        return self._passes_data(data, frame) if data else True
+
+    def _read(self, data: bytes) -> dict[str, object] | None:
+        """Return an event's object; None, and an error, when it is none."""
+        event = read_object(data)
+        if event is None:
+            self.error = NOT_JSON
+        return event
+
+    def _finish(self, terminal: bytes) -> None:
+        self.is_finished = True
+        self._held = terminal
+
+    @staticmethod
+    @abstractmethod
+    def _is_plain(data: bytes) -> bool:
+        """Whether frames hold JSON and none of the words that need a closer look."""
+
+    @abstractmethod
+    def _passes_data(self, data: bytes, frame: bytes) -> bool:
+        """Take one event; return whether its frame is to be passed on."""
+
+    @abstractmethod
+    def _ends_whole(self) -> bool:
+        """Whether a stream that ends here without its terminal event has a whole answer; then finish it."""
