@@ -47,9 +47,7 @@ def started(options: argparse.Namespace) -> Iterator[Bench]:
         gateway = None
         if not options.references_only:
             gateway = stack.enter_context(
-                installed(
-                    simulator_url=simulator.url, key=key, state_dir=state_dir, with_worker=options.with_worker
-                )
+                installed(simulator_url=simulator.url, key=key, state_dir=state_dir, with_worker=options.with_worker)
             )
         yield Bench(
             simulator=simulator,

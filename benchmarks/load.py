@@ -290,9 +290,7 @@ class Pool:
         )
 
 
-async def run_streams(
-    endpoint: Endpoint, *, count: int, marks: StreamMarks, frames: int | None
-) -> StreamsResult:
+async def run_streams(endpoint: Endpoint, *, count: int, marks: StreamMarks, frames: int | None) -> StreamsResult:
     """Start `count` streams at once; a whole one has `frames` frames (None = any number) and its end."""
     watches = [StreamWatch(marks) for _ in range(count)]
     async with endpoint.connections(count) as connections:
@@ -339,9 +337,7 @@ def main() -> None:
     """Read the command line, make the load, print what came of it."""
     options = _parser().parse_args()
     body = options.body.read_bytes()
-    endpoints = [
-        build_request(url=url, path=options.path, headers=options.header, body=body) for url in options.url
-    ]
+    endpoints = [build_request(url=url, path=options.path, headers=options.header, body=body) for url in options.url]
     results = uvloop.run(_run(options, endpoints))
     print(json.dumps([dataclasses.asdict(result) for result in results]))
 

@@ -54,9 +54,7 @@ def serving(
             if time.monotonic() > started + START_TIMEOUT_SECONDS:
                 raise BenchmarkError(f"{command} is not up after {START_TIMEOUT_SECONDS:g} s:\n{tail(log)}")
             time.sleep(POLL_SECONDS)
-        yield Service(
-            url=f"http://{HOST}:{port}", pid=process.pid, started_in_seconds=time.monotonic() - started
-        )
+        yield Service(url=f"http://{HOST}:{port}", pid=process.pid, started_in_seconds=time.monotonic() - started)
 
 
 @contextmanager
@@ -65,9 +63,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command with its output in a file; it is told to stop at the end, and made to if it does not."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
     try:
         yield process
     finally:
@@ -93,9 +89,7 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
 
 def run_load(mode: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
     """Run the load generator and return its results."""
-    results: list[dict[str, Any]] = json.loads(
-        run([sys.executable, "-m", "benchmarks.load", mode, *arguments])
-    )
+    results: list[dict[str, Any]] = json.loads(run([sys.executable, "-m", "benchmarks.load", mode, *arguments]))
     return results
 
 

@@ -42,9 +42,7 @@ class Samples:
     ) -> Finding:
         """Return what was found of one measurement."""
         samples = self._values.get(measurement, {})
-        return Finding(
-            measurement=measurement, unit=unit, samples=samples, target=target, is_compared=is_compared
-        )
+        return Finding(measurement=measurement, unit=unit, samples=samples, target=target, is_compared=is_compared)
 
 
 def saturation(bench: Bench, *, title: str, call: Call, target: Target | None) -> list[Finding]:
@@ -175,9 +173,7 @@ def worker(bench: Bench) -> list[Finding]:
 SCENARIOS: Mapping[str, Callable[[Bench], list[Finding]]] = {
     "worker": worker,
     "chat": partial(saturation, title="chat 1 KB", call=chat(size=SMALL_BODY), target=REQUEST_TARGET),
-    "messages": partial(
-        saturation, title="messages 1 KB", call=messages(size=SMALL_BODY), target=REQUEST_TARGET
-    ),
+    "messages": partial(saturation, title="messages 1 KB", call=messages(size=SMALL_BODY), target=REQUEST_TARGET),
     "large-prompt": large_prompt,
     "latency": partial(
         latency,

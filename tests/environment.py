@@ -15,9 +15,7 @@ from gateway_site.embedded import EmbeddedPostgres, EmbeddedValkey
 STATE_DIR = Path(tempfile.mkdtemp(prefix="tollgate-tests-"))
 atexit.register(shutil.rmtree, STATE_DIR, ignore_errors=True)
 
-for name in [
-    name for name in os.environ if name.endswith("_API_KEY") or name.startswith(("TOLLGATE_", "PROMETHEUS_"))
-]:
+for name in [name for name in os.environ if name.endswith("_API_KEY") or name.startswith(("TOLLGATE_", "PROMETHEUS_"))]:
     del os.environ[name]
 
 os.environ.update(

@@ -3,9 +3,7 @@ import pytest
 from benchmarks.reader import MalformedAnswer, ResponseReader
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nserver: x\r\n\r\nhello"
-CHUNKED = (
-    b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n"
-)
+CHUNKED = b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize(("answer", "body"), [(SIZED, b"hello"), (CHUNKED, b"hello world")])

@@ -9,9 +9,7 @@ COST = Finding(
 
 
 def finding(*gateway: float, floor: float = 150, target: Target | None = None) -> Finding:
-    return Finding(
-        measurement="it", unit=Unit.MICROSECONDS, samples={FLOOR: [floor], GATEWAY: gateway}, target=target
-    )
+    return Finding(measurement="it", unit=Unit.MICROSECONDS, samples={FLOOR: [floor], GATEWAY: gateway}, target=target)
 
 
 def test_a_target_is_met_by_the_median_not_by_every_sample():
@@ -35,9 +33,7 @@ def test_an_added_latency_below_zero_has_no_ratio():
 
 
 def test_the_table_has_a_row_for_each_subject_and_judges_only_the_gateway():
-    head, _rule, *rows = (
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in table([COST]).splitlines()
-    )
+    head, _rule, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table([COST]).splitlines())
     assert head == ["Measurement", "Subject", "Median", "Spread", "x floor", "Target", "Verdict"]
     assert [row[1:] for row in rows] == [
         ["simulator", "20 µs", "19 to 21", "", "", ""],
