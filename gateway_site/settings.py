@@ -82,7 +82,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_prometheus",
-    "django_celery_beat",
     "channels",
 ]
 
@@ -172,6 +171,7 @@ def broker_url(url: str) -> str:
     return f"redis+socket://{login}{'@' if login else ''}{parts.path}?virtual_host={quote(database)}"
 
 
+CELERY_APP = "gateway_site.celery"  # where the app is: see gateway_site.infra.tasks
 CELERY_BROKER_URL = broker_url(VALKEY_URL)
 # Asking for a task while Valkey is away fails at once; the beat makes up for it.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -188,7 +188,6 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_MAX_TASKS_PER_CHILD = None
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 # --- Logs --------------------------------------------------------------------------------------------------
 
@@ -280,7 +279,6 @@ UNFOLD = {
                 "items": [
                     _link("Users", "person", "tenants_user"),
                     _link("Groups", "shield_person", "auth_group"),
-                    _link("Periodic tasks", "timer", "django_celery_beat_periodictask"),
                 ],
             },
         ],

@@ -305,7 +305,7 @@ def services(options: Options, listener: socket.socket, directory: Path, *, simu
     celery = [PYTHON, *quiet, "-m", "celery", "--quiet", "--workdir", str(REPOSITORY), "-A", "gateway_site"]
     concurrency = f"--concurrency={envint('CELERY_CONCURRENCY', 2, minimum=1)}"
     worker = [*celery, "worker", concurrency, "--without-gossip", "--without-mingle"]
-    beat = [*celery, "beat", "--scheduler", "django_celery_beat.schedulers:DatabaseScheduler", "--pidfile="]
+    beat = [*celery, "beat", f"--schedule={directory / 'beat-schedule'}", "--pidfile="]
     upstream = [PYTHON, "-m", "providers.simulator", "--host=127.0.0.1", f"--port={options.simulator_port}"]
     metrics = forget_metrics(directory / "prometheus")
     fd = listener.fileno()

@@ -6,6 +6,7 @@ import structlog
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
+from gateway_site.infra import tasks
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ModelAlias, Route, RouteTarget
 
@@ -28,13 +29,8 @@ def _changed(sender: type, **_: Any) -> None:
 
 
 def _ask_to_publish() -> None:
-    # Loaded with the first change: a worker that only serves needs neither Celery's client nor the publisher.
-    from kombu.exceptions import OperationalError
-
-    from routing.tasks import publish_changes
-
     try:
-        publish_changes.apply_async(retry=False)
-    except OperationalError as error:
+        tasks.send("routing.publish_changes")
+    except tasks.TaskNotSent as error:
         # The beat looks for unpublished changes too; saving must not fail for this.
         log.error("publishing_not_asked_for", reason=str(error))

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import redis
-from celery import current_app
-from celery.signals import task_prerun
 from django.conf import settings
 from django.db import connections, models, transaction
 from django.utils import timezone
@@ -372,21 +370,28 @@ def test_a_rejected_revision_cannot_be_rolled_back_to(client, changed):
 # --- Who asks for it -----------------------------------------------------------------------------------------
 
 
+class Queue:
+    """The tasks that wait for a Celery worker, read from Valkey."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def __eq__(self, other: object) -> bool:
+        waiting = self._client.lrange(settings.CELERY_TASK_DEFAULT_QUEUE, 0, -1)
+        return [json.loads(message)["headers"]["task"] for message in waiting] == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def clear(self) -> None:
+        self._client.delete(settings.CELERY_TASK_DEFAULT_QUEUE)
+
+
 @pytest.fixture
-def asked() -> Iterator[list[str]]:
-    """The tasks asked for, which are carried out on the spot."""
-    names: list[str] = []
-
-    def note(task: Any, **_: Any) -> None:
-        names.append(task.name)
-
-    before, current_app.conf.task_always_eager = current_app.conf.task_always_eager, True
-    task_prerun.connect(note)
-    try:
-        yield names
-    finally:
-        task_prerun.disconnect(note)
-        current_app.conf.task_always_eager = before
+def asked(client: redis.Redis) -> Queue:
+    """The tasks asked for from now on."""
+    queue = Queue(client)
+    queue.clear()
+    return queue
 
 
 PUBLISH = "routing.publish_changes"
@@ -417,6 +422,7 @@ def test_a_transaction_asks_once_however_much_it_touches(asked):
         make_catalogue(slug="second", tenant=Tenant.objects.create(slug="alice"))
         assert asked == []
     assert asked == [PUBLISH]
+    publish_changes()
     assert len(decode(bytes(newest().blob)).routes) == 2
 
 
@@ -436,6 +442,7 @@ def test_a_savepoint_that_is_rolled_back_does_not_silence_the_rest(asked):
             transaction.set_rollback(True)
         Provider.objects.create(slug="kept", adapter="openai")
     assert asked == [PUBLISH]
+    publish_changes()
     assert [provider.slug for provider in decode(bytes(newest().blob)).providers] == ["kept"]
 
 
