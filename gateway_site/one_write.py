@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol, writing an answer's head together with the first bytes of its body.
 
-uvicorn writes the two one after the other, which with TCP_NODELAY are two system calls and two packets. Of a whole answer
-the second system call was 15 µs out of 350.
+uvicorn writes the two one after the other, which with TCP_NODELAY are two system calls and two packets:
+a sampling profile of whole answers gave the two writes 20 µs of 356.
 """
 
 import asyncio

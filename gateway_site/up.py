@@ -264,7 +264,7 @@ def without_password(text: str, url: str) -> str:
 
 
 def connect_to_postgres(url: str) -> None:
-    import psycopg  # here and not above: 15 MB that are not needed with embedded stores
+    import psycopg  # here and not above: megabytes that are not needed with embedded stores
 
     psycopg.connect(url, connect_timeout=CONNECT_SECONDS).close()
 

@@ -111,8 +111,9 @@ def splice(members: Members, edits: Mapping[str, bytes | None]) -> bytes:
     """Return the body with members set to the given JSON text, or removed where it is None."""
     if not edits:
         return members.raw
-    raw, pieces, position = members.raw, [], 0
-    spans = members.spans
+    raw, position, spans = members.raw, 0, members.spans
+    view = memoryview(raw)  # slices of it copy nothing: the one copy of a large body is the join
+    pieces: list[bytes | memoryview] = []
     last_kept = max((index for index, span in enumerate(spans) if edits.get(span.name, b"") is not None), default=-1)
     for index, span in enumerate(spans):
         if span.name not in edits:
@@ -120,19 +121,19 @@ def splice(members: Members, edits: Mapping[str, bytes | None]) -> bytes:
         replacement = edits[span.name]
         if replacement is None:
             start, end = _removal(spans, index, last_kept)
-            pieces.append(raw[position : max(position, start)])
+            pieces.append(view[position : max(position, start)])
             position = max(position, end)
         else:
-            pieces += (raw[position : span.start], replacement)
+            pieces += (view[position : span.start], replacement)
             position = span.end
     present = {span.name for span in spans}
     added = [(name, text) for name, text in edits.items() if text is not None and name not in present]
     if added:
         closing = raw.rindex(b"}")
         text = b",".join(json.dumps(name).encode() + b":" + value for name, value in added)
-        pieces += (raw[position:closing], b"," + text if last_kept >= 0 else text)
+        pieces += (view[position:closing], b"," + text if last_kept >= 0 else text)
         position = closing
-    pieces.append(raw[position:])
+    pieces.append(view[position:])
     return b"".join(pieces)
 
 
