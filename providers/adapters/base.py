@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from providers.adapters.quirks import NO_QUIRKS, Quirks
+
 _VERSION = re.compile(r"v\d\w*")
 
 type Headers = tuple[tuple[str, str], ...]
@@ -25,14 +27,6 @@ def api_key(credential: str) -> Headers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quirks:
-    """Where an upstream departs from its dialect."""
-
-    accepts_stream_options: bool = True  # False: a stream's usage cannot be asked for
-    drop_fields: tuple[str, ...] = ()  # top-level fields that it refuses
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
     """A vendor, or a family of compatible servers."""
 
@@ -43,7 +37,7 @@ class Adapter:
     authorize: Callable[[str], Headers] = bearer
     headers: Headers = ()  # sent unless the client sends its own
     paths: Mapping[str, str] = field(default_factory=dict)  # operation → path, where it differs from the dialect's
-    quirks: Quirks = Quirks()
+    quirks: Quirks = NO_QUIRKS
     credential_variable: str = ""  # an environment variable that holds its key by custom
     starter_model: str = ""  # what the first run maps when that variable is set
 

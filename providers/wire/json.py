@@ -1,0 +1,36 @@
+"""JSON in and out, fast where it can be and lenient where it must: lone surrogates and huge numbers survive. Pure."""
+
+import json
+from typing import Any
+
+import msgspec
+import orjson
+
+_decode = msgspec.json.Decoder().decode
+
+
+def read_json(data: bytes | str) -> Any:
+    """Return any JSON value; raises ValueError for what is none, and for what is nested too deeply."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass
+    try:
+        return json.loads(data, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def write_json(value: Any) -> bytes:
+    """Return the compact spelling in UTF-8; raises ValueError for what is no JSON."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # lone surrogates, integers of more than 64 bits
+        try:
+            return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        except (TypeError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+
+
+def _refuse(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
