@@ -16,11 +16,11 @@ UNFIT = $(shell $(PYTHON) -c 'import sys; v = sys.version_info[:3]; v < (3, 12) 
 	or newer and $(PYTHON) is %d.%d.%d; name another one: make run PYTHON=python3.13" % v)' 2>/dev/null \
 	|| echo "Tollgate needs Python 3.12 or newer and there is no $(PYTHON); name one: make run PYTHON=python3.13")
 
-.PHONY: help run test test-fast lint format lock bench clean
+.PHONY: help run test test-fast test-agents lint format lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: $(INSTALLED) ## set up and run everything on http://127.0.0.1:8080 (PORT, HOST, WORKERS)
 	@exec $(BIN)/python manage.py up
@@ -30,6 +30,9 @@ test: $(INSTALLED_DEV) ## run all tests; they start stores of their own (ARGS=..
 
 test-fast: $(INSTALLED_DEV) ## run the tests that need neither stores nor processes
 	$(BIN)/python -m pytest -m "not stack and not stores and not django_db" $(ARGS)
+
+test-agents: $(INSTALLED_DEV) ## let Claude Code and Codex, installed from npm, work through the gateway
+	$(BIN)/python -m pytest tests/agents $(ARGS)
 
 lint: $(INSTALLED_DEV) ## check style, types, layers, settings and migrations
 	$(BIN)/ruff check .

@@ -48,9 +48,9 @@ def chat(*, size: int, script: str = "", stream: bool = False) -> Call:
     )
 
 
-def messages(*, size: int, script: str = "", stream: bool = False) -> Call:
+def messages(*, size: int, script: str = "", stream: bool = False, model: str = "bench-messages") -> Call:
     """Return the same as an Anthropic messages request."""
-    fields: dict[str, object] = {"model": "bench-messages", "max_tokens": 256}
+    fields: dict[str, object] = {"model": model, "max_tokens": 256}
     if stream:
         fields |= {"stream": True}
     return Call(
@@ -76,3 +76,8 @@ def _padded(fields: Mapping[str, object], *, size: int, script: str) -> bytes:
 
 def _body(fields: Mapping[str, object], text: str) -> bytes:
     return json.dumps({**fields, "messages": [{"role": "user", "content": text}]}).encode()
+
+
+def translated(*, size: int, script: str = "", stream: bool = False) -> Call:
+    """Return an Anthropic messages request that the gateway translates to Chat Completions and back."""
+    return messages(size=size, script=script, stream=stream, model="bench-messages-on-chat")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from benchmarks.bench import Bench, refuse_failures
-from benchmarks.calls import Call, chat, messages, paced
+from benchmarks.calls import Call, chat, messages, paced, translated
 from benchmarks.processes import PeakMemory, cpu_seconds, pss_bytes
 from benchmarks.report import SIMULATOR, Finding, Target, Unit
 
@@ -25,6 +25,9 @@ SETTLE_SECONDS = 0.3  # what a server still does after the last answer belongs t
 
 REQUEST_TARGET = Target(at_most=400, times_floor=2.7)
 CHUNK_TARGET = Target(at_most=45, times_floor=1.4)
+FIRST_TARGET = Target(at_most=25)
+TRANSLATED_TARGET, TRANSLATED_CHUNK_TARGET = Target(at_most=550), Target(at_most=90)
+SHORT_SCRIPT = paced(chunks=2, interval=0, first=0)
 
 
 @dataclass(slots=True)
@@ -100,7 +103,9 @@ def large_prompt(bench: Bench) -> list[Finding]:
     ]
 
 
-def streams(bench: Bench, *, dialect: str, write: Callable[..., Call]) -> list[Finding]:
+def streams(
+    bench: Bench, *, dialect: str, write: Callable[..., Call], chunk_target: Target, first_target: Target | None
+) -> list[Finding]:
     """CPU per relayed chunk, and the delay of the first content when all streams start at once."""
     title = f"{dialect}, {STREAMS} streams"
     call = write(size=SMALL_BODY, script=STREAM_SCRIPT, stream=True)
@@ -125,9 +130,9 @@ def streams(bench: Bench, *, dialect: str, write: Callable[..., Call]) -> list[F
                 else:
                     samples.add(added, subject.name, result.first_content_p50_ms - base)
     return [
-        samples.finding(chunk, Unit.MICROSECONDS, target=CHUNK_TARGET),
+        samples.finding(chunk, Unit.MICROSECONDS, target=chunk_target),
         samples.finding(first, Unit.MILLISECONDS),
-        samples.finding(added, Unit.MILLISECONDS, target=Target(at_most=25)),
+        samples.finding(added, Unit.MILLISECONDS, target=first_target),
     ]
 
 
@@ -183,7 +188,28 @@ SCENARIOS: Mapping[str, Callable[[Bench], list[Finding]]] = {
         p50_target=Target(at_most=1.5),
         p99_target=Target(at_most=4),
     ),
-    "chat-streams": partial(streams, dialect="chat", write=chat),
-    "messages-streams": partial(streams, dialect="messages", write=messages),
+    "chat-streams": partial(streams, dialect="chat", write=chat, chunk_target=CHUNK_TARGET, first_target=FIRST_TARGET),
+    "messages-streams": partial(
+        streams, dialect="messages", write=messages, chunk_target=CHUNK_TARGET, first_target=FIRST_TARGET
+    ),
+    "translated": partial(
+        saturation, title="messages to chat 1 KB", call=translated(size=SMALL_BODY), target=TRANSLATED_TARGET
+    ),
+    "translated-streams": partial(
+        streams,
+        dialect="messages to chat",
+        write=translated,
+        chunk_target=TRANSLATED_CHUNK_TARGET,
+        first_target=None,
+    ),
+    # A stream that is over with its first content: what this adds is no less than what the first token waits longer.
+    "translated-first-token": partial(
+        latency,
+        title="messages to chat, a stream of two chunks",
+        call=translated(size=SMALL_BODY, script=SHORT_SCRIPT, stream=True),
+        rate=RATE,
+        p50_target=Target(at_most=2),
+        p99_target=None,
+    ),
     "many-streams": many_streams,
 }

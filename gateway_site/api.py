@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import NinjaAPI
 
 from gateway_site.health import router as health_router
-from routing.api import chat_completions, embeddings, messages, models
+from routing.api import chat_completions, embeddings, generate_content, messages, responses
 
 
 class DataPlaneAPI(NinjaAPI):
@@ -25,5 +25,11 @@ data_plane = DataPlaneAPI(
     title="Tollgate data plane", urls_namespace="data_plane", docs_url=None, openapi_url=None, version="1"
 )
 data_plane.add_router("", health_router)
-for module in (chat_completions, messages, embeddings, models):
+for module in (
+    chat_completions,
+    messages,
+    responses,
+    embeddings,
+    generate_content,
+):  # whose router is that of models, too
     data_plane.add_router("", module.router)

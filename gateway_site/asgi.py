@@ -70,6 +70,7 @@ class Application:
             peppers=settings.TOLLGATE_KEY_PEPPERS,
             cache_size=settings.PRINCIPAL_CACHE_SIZE,
             cache_seconds=settings.PRINCIPAL_CACHE_SECONDS,
+            seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
         )
         warm_up()  # what requests need is loaded now and not by the first of them
         await runtime.open()

@@ -4,13 +4,14 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 
 app = Celery("tollgate")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["tenants", "routing", "gateway_site"])
+app.autodiscover_tasks(["tenants", "providers", "routing", "gateway_site"])
 
 app.conf.beat_schedule = {
     "drain usage into the ledger": {
@@ -24,6 +25,15 @@ app.conf.beat_schedule = {
         "options": {"expires": 15},
     },
     "make the ledger's next partitions": {"task": "tenants.make_partitions", "schedule": 3600.0},
+    "ask upstreams what their models can do": {
+        "task": "providers.fetch_capabilities",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
+    "delete stored responses that have expired": {
+        "task": "routing.purge_stored_responses",
+        "schedule": crontab(hour=3, minute=20),  # of the day, for an interval would begin anew with every start
+    },
     "heartbeat": {"task": "gateway_site.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
 }
 

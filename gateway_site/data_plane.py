@@ -23,6 +23,7 @@ from gateway_site.infra.logging import AccessLog
 from gateway_site.infra.telemetry import active_requests
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
+from routing.headers import with_query_key
 from routing.inbound_body import ClientGone, read_away, read_body
 from routing.observe import observe
 from routing.request import DataPlaneRequest
@@ -40,7 +41,6 @@ URLCONF = "gateway_site.data_plane_urls"
 WATCH_AFTER_SECONDS = 0.25  # short requests end before anybody could have left
 CLIENT_CLOSED_REQUEST = 499
 JSON = (b"content-type", b"application/json")
-ANTHROPIC_PATHS = ("/v1/messages",)
 PUBLIC_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics", "/"})  # no key; counted, but not logged
 
 
@@ -101,7 +101,10 @@ class DataPlaneHandler:
             raise NotFound(f"There is nothing at {scope['path']}.", code="endpoint_not_found")
         if scope["path"] not in PUBLIC_PATHS:
             # Before the body: nobody fills this worker's memory without a key.
-            exchange.principal = await self.runtime.authenticator.authenticate(scope["headers"])
+            headers = scope["headers"]
+            if exchange.dialect == "gemini":
+                headers = with_query_key(headers, scope["query_string"])
+            exchange.principal = await self.runtime.authenticator.authenticate(headers)
         body = b""
         if scope["method"] in {"POST", "PUT", "PATCH"}:
             body = await read_body(scope, receive, limit=self.max_body_bytes, timeout=self.body_timeout)
@@ -197,18 +200,10 @@ async def send_whole(response: HttpResponseBase, exchange: Exchange, send: Send)
 def error_response(error: GatewayError, exchange: Exchange) -> WholeResponse:
     """Write an error in the caller's dialect."""
     exchange.error_code = error.code
-    dialect = DIALECTS[dialect_of(exchange)]
+    dialect = DIALECTS[exchange.dialect]
     headers = {"x-tollgate-error": error.code, **error.headers}
     pairs = [(name.encode(), value.encode("ascii", "replace")) for name, value in headers.items()]
     return WholeResponse(error.status, [JSON, *pairs], dialect.write_error(error, exchange.request_id))
-
-
-def dialect_of(exchange: Exchange) -> str:
-    """Return the dialect a caller speaks, which its path tells when nothing else does."""
-    if exchange.operation is not None:
-        return exchange.operation.dialect
-    is_anthropic = exchange.speaks_anthropic or exchange.path.startswith(ANTHROPIC_PATHS)
-    return "anthropic_messages" if is_anthropic else "openai_chat"
 
 
 def identity_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
@@ -220,7 +215,7 @@ def identity_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
         (b"x-correlation-id", exchange.correlation_id.encode()),
         (b"x-tollgate-overhead-ms", overhead),
     ]
-    if dialect_of(exchange) == "anthropic_messages":
+    if exchange.dialect == "anthropic_messages":
         pairs.append((b"request-id", request_id))
     return pairs
 

@@ -272,6 +272,7 @@ UNFOLD = {
                     _link("Usage records", "receipt_long", "tenants_usagerecord"),
                     _link("Hourly usage", "schedule", "tenants_usagehour"),
                     _link("Daily usage", "calendar_month", "tenants_usageday"),
+                    _link("Stored responses", "inventory_2", "routing_storedresponse"),
                 ],
             },
             {

@@ -19,6 +19,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The defaults are the most permissive."""
 
     takes_sampling: bool = True  # temperature, top_p, top_k
+    takes_temperature_with_top_p: bool = True  # False: one of them
     takes_stop: bool = True
     takes_forced_tools: bool = True
     takes_system_turns: bool = True  # instructions in mid-conversation
@@ -45,7 +46,7 @@ _TABLE: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = tuple(
     (re.compile(pattern), changes)
     for pattern, changes in (
         (
-            r"claude-(?:sonnet|opus)-5[.-]5|claude-fable-5[.-][1-9]",
+            r"claude-(?:sonnet|opus)-5[.-]5|claude-fable-5[.-][1-9](?!\d)",
             {"takes_sampling": False, "takes_prefill": False, "takes_forced_tools": False, "thinking": _ALWAYS_THINKS},
         ),
         (r"claude-fable-5", {"takes_sampling": False, "takes_prefill": False, "thinking": frozenset({"adaptive"})}),
@@ -58,10 +59,18 @@ _TABLE: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = tuple(
             r"claude-opus-4[.-][78]",
             {"takes_sampling": False, "takes_prefill": False, "takes_system_turns": False, "thinking": _NOT_ENABLED},
         ),
-        (r"claude-(?:opus|sonnet)-4[.-]6", {"takes_prefill": False, "takes_system_turns": False}),
+        (
+            r"claude-(?:opus|sonnet)-4[.-]6",
+            {"takes_temperature_with_top_p": False, "takes_prefill": False, "takes_system_turns": False},
+        ),
         (
             r"claude",
-            {"takes_system_turns": False, "thinking": frozenset({"enabled", "disabled"}), "takes_schema": False},
+            {
+                "takes_temperature_with_top_p": False,
+                "takes_system_turns": False,
+                "takes_schema": False,
+                "thinking": frozenset({"enabled", "disabled"}),
+            },
         ),
         (r"gpt-5|(?:^|/)o[134](?:-|$)", {"takes_stop": False, "instructions_role": "developer"}),
         (r"gemini-(?:1|2\.0)", {"efforts": (), "thinking_style": "budget"}),

@@ -1,32 +1,65 @@
 """The account of one exchange: settled once, however it ends."""
 
+import asyncio
 from time import monotonic
+from typing import Self
 
 import structlog
 
 from routing.exchange import Exchange
 from routing.meter import price_exchange
+from routing.outbound import Outbound
+from tenants.errors import GatewayError
 from tenants.limits.admission import Admission, Reservation
-from tenants.usage_event import UsageEvent, encode
+from tenants.usage_event import LossRecord, UsageEvent, encode, loss_records
 
 log = structlog.get_logger("tollgate.account")
 
 
 class Account:
-    """Holds a reservation until the exchange has an outcome."""
+    """Admits an exchange and holds its reservation until it has an outcome.
+
+    As a context it reserves on the way in, which may raise RateLimited, and settles on the way out when nobody has: an
+    answer that was delivered has settled itself, and a stream that is being delivered will.
+    """
 
     __slots__ = ("_admission", "_exchange", "_is_settled", "_reservation", "_worker")
 
-    def __init__(self, admission: Admission, exchange: Exchange, reservation: Reservation, worker: str) -> None:
+    def __init__(self, admission: Admission, exchange: Exchange, worker: str) -> None:
         self._admission = admission
         self._exchange = exchange
-        self._reservation = reservation
         self._worker = worker
         self._is_settled = False
+        self._reservation: Reservation | None = None
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What the client is told of its limits."""
+        return self._reservation.headers if self._reservation is not None else ()
+
+    async def __aenter__(self) -> Self:
+        exchange = self._exchange
+        assert exchange.principal is not None
+        assert exchange.facts is not None
+        self._reservation = await self._admission.reserve(
+            exchange.principal, exchange.request_id, alias=exchange.facts.model, end_user=exchange.facts.end_user
+        )
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
+        if isinstance(error, GatewayError):
+            await self.settle("upstream_failed", status=error.status, error_code=error.code)
+        elif isinstance(error, asyncio.CancelledError):
+            is_gone = self._exchange.is_client_gone
+            await self.settle("client_gone" if is_gone else "shutdown", status=499 if is_gone else 503)
+        else:
+            await self.settle("gateway_failed", status=500, error_code="internal_error")
 
     async def settle(self, outcome: str, *, status: int, error_code: str = "") -> None:
         """Price what was used and append it to the ledger's stream; the first call counts, later ones do nothing."""
-        if self._is_settled:
+        if self._is_settled or self._reservation is None:
             return
         self._is_settled = True
         exchange = self._exchange
@@ -46,6 +79,7 @@ def usage_event(exchange: Exchange, worker: str) -> UsageEvent:
     assert principal is not None
     assert facts is not None
     assert operation is not None
+    outbound = exchange.outbound
     deployment, usage, now = exchange.deployment, exchange.usage, monotonic()
     first = exchange.first_token_at
     return UsageEvent(
@@ -82,4 +116,12 @@ def usage_event(exchange: Exchange, worker: str) -> UsageEvent:
         overhead_us=max(0, round((now - exchange.started - exchange.upstream_seconds) * 1_000_000)),
         revision=exchange.revision,
         worker=worker,
+        dialect_upstream=outbound.dialect.name if outbound is not None else "",
+        losses=_losses(outbound),
     )
+
+
+def _losses(outbound: Outbound | None) -> list[LossRecord]:
+    """Return what did not get across, there and back; most requests lose nothing."""
+    losses = outbound.all_losses if outbound is not None else ()
+    return loss_records((loss.path, loss.weight.word, loss.why) for loss in losses) if losses else []

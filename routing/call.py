@@ -9,20 +9,26 @@ from time import monotonic
 import structlog
 
 from gateway_site.infra.telemetry import Handles, llm_attempts
-from providers.canonical.inbound import Inbound
-from providers.dialects.base import Dialect
+from providers.dialects.base import Failure
 from providers.transport import Transport, TransportError, Upstream, UpstreamBroken
-from providers.wire.splice import is_object, splice
 from providers.wire.sse import FrameSplitter
 from routing.account import Account
-from routing.exchange import AttemptRecord, Exchange
-from routing.headers import answer_headers, retry_headers, upstream_headers
+from routing.exchange import AttemptRecord
+from routing.headers import (
+    answer_headers,
+    losses_header,
+    retry_headers,
+    translated_headers,
+    upstream_headers,
+    upstream_query,
+)
+from routing.outbound import ClientRequest, Outbound
 from routing.policy.attempts import Attempt, attempts
 from routing.policy.plan import Plan
 from routing.policy.verdict import CREDENTIAL_STATUSES, PROVIDER_ACCOUNT_STATUS, Verdict, judge_status
 from routing.relay import StallGuard, Stream, hold_until_content, relay
-from routing.response import EventStreamResponse, WholeResponse
-from routing.snapshot import LiveDeployment, LiveRoute
+from routing.response import EventStreamResponse, HeaderPairs, WholeResponse
+from routing.snapshot import LiveRoute
 from tenants.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 
 log = structlog.get_logger("tollgate.call")
@@ -30,6 +36,8 @@ log = structlog.get_logger("tollgate.call")
 type Response = WholeResponse | EventStreamResponse
 type Pairs = tuple[tuple[bytes, bytes], ...]
 
+JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream"
 STREAM_TYPES = frozenset({"text/event-stream", ""})  # some servers name none
 attempt_counter = Handles(llm_attempts)
 ALARMS = frozenset({"upstream_auth_failed", "upstream_account_exhausted"})  # for the operator to mend
@@ -47,14 +55,11 @@ class Result:
 class Call:
     """A request on its way through its plan's attempts."""
 
-    __slots__ = ("account", "dialect", "exchange", "inbound", "transport")
+    __slots__ = ("account", "exchange", "request", "transport")
 
-    def __init__(
-        self, inbound: Inbound, dialect: Dialect, exchange: Exchange, account: Account, transport: Transport
-    ) -> None:
-        self.inbound = inbound
-        self.dialect = dialect
-        self.exchange = exchange
+    def __init__(self, request: ClientRequest, account: Account, transport: Transport) -> None:
+        self.request = request
+        self.exchange = request.exchange
         self.account = account
         self.transport = transport
 
@@ -84,9 +89,10 @@ class Call:
             exchange = self.exchange
             if response.status_code < 400:
                 exchange.answer_size = len(response.content)
-                exchange.usage = self.dialect.read_usage(response.content)
                 exchange.is_usage_final = exchange.usage.is_reported
                 await self.account.settle("served", status=response.status_code)
+                if self.request.continuation is not None and exchange.outbound is not None:
+                    await self.request.continuation.keep(response.content, exchange.outbound)
             else:
                 is_theirs = response.status_code >= 500 or response.status_code == 429
                 outcome, code = ("upstream_failed",) * 2 if is_theirs else ("rejected", "upstream_rejected")
@@ -128,103 +134,107 @@ class Call:
 
     async def _ask(self, attempt: Attempt, route: LiveRoute, headers: Pairs, record: AttemptRecord) -> Result:
         deployment, exchange = attempt.target.deployment, self.exchange
+        outbound = self.request.outbound(deployment)
+        exchange.outbound = outbound
         timeouts = deployment.provider.timeouts
         deadline = exchange.started + (route.facts.total_timeout or timeouts.total)
         seconds = deadline - monotonic()
-        if self.inbound.facts.is_stream:
+        if self.request.inbound.facts.is_stream:
             seconds = min(seconds, route.facts.first_token_timeout or timeouts.first_token)
         async with asyncio.timeout(seconds):
-            upstream, content, stream = await self._open(deployment, record)
+            upstream, content, stream = await self._open(outbound, record)
         fixed = (*headers, (b"x-tollgate-attempts", b"%d" % attempt.number), *deployment.response_headers)
         if stream is None:
-            return self._judge_whole(upstream, content, fixed, record)
+            return self._judge_whole(outbound, upstream, content, fixed, record)
         record.result = "streaming"
         exchange.first_token_at = monotonic()
         between_tokens = route.facts.between_tokens_timeout or timeouts.between_tokens
         guard = StallGuard(upstream, between_tokens=between_tokens, deadline=deadline)
-        body = relay(stream, self.account, exchange, self.dialect, guard)
-        return Result(Verdict.DELIVER, EventStreamResponse(200, answer_headers(upstream, fixed), body))
+        body = relay(stream, self.account, outbound, guard)
+        return Result(Verdict.DELIVER, EventStreamResponse(200, _headers(outbound, upstream, fixed), body))
 
-    async def _open(self, deployment: LiveDeployment, record: AttemptRecord) -> tuple[Upstream, bytes, Stream | None]:
+    async def _open(self, outbound: Outbound, record: AttemptRecord) -> tuple[Upstream, bytes, Stream | None]:
         """Send the request; return the whole answer, or a stream that has come to its first content."""
-        inbound = self.inbound
+        inbound, deployment = self.request.inbound, outbound.deployment
+        query = upstream_query(outbound.operation, b"" if outbound.is_translated else inbound.query)
         upstream = await self.transport.open(
             deployment.pool,
-            deployment.url(inbound.operation, inbound.query.decode("latin-1")),
-            headers=upstream_headers(inbound, deployment),
-            body=self._body_for(deployment),
+            deployment.url(outbound.operation, query),
+            headers=upstream_headers(inbound, deployment, outbound.dialect, is_translated=outbound.is_translated),
+            body=outbound.body,
         )
         record.status = upstream.status
         try:
             if not (inbound.facts.is_stream and upstream.status < 400 and upstream.content_type in STREAM_TYPES):
                 return upstream, await upstream.read(), None
-            stream = Stream(upstream=upstream, watch=self.dialect.watch(inbound.facts), splitter=FrameSplitter())
+            stream = Stream(upstream=upstream, watch=outbound.watch(), splitter=FrameSplitter())
             await hold_until_content(stream)
             return upstream, b"", stream
         except BaseException:
             upstream.finish(is_answered=False)
             raise
 
-    def _body_for(self, deployment: LiveDeployment) -> bytes:
-        inbound, quirks = self.inbound, deployment.adapter.quirks
-        edits = dict(
-            self.dialect.passthrough_edits(
-                inbound.members, inbound.facts, deployment.facts.model, quirks.accepts_stream_options
-            )
-        )
-        for name in quirks.drop_fields:
-            edits[name] = None
-        return splice(inbound.members, edits)
-
-    def _judge_whole(self, upstream: Upstream, content: bytes, fixed: Pairs, record: AttemptRecord) -> Result:
+    def _judge_whole(
+        self, outbound: Outbound, upstream: Upstream, content: bytes, fixed: Pairs, record: AttemptRecord
+    ) -> Result:
         status = upstream.status
-        if status < 400:
-            error = self._not_an_answer(upstream, content)
-            record.result = "answered" if error is None else "not_an_answer"
-            if error is not None:
-                return Result(Verdict.RETRY if error.retryable else Verdict.TRY_NEXT, error=error)
-            return Result(Verdict.DELIVER, WholeResponse(status, answer_headers(upstream, fixed), content))
+        if status >= 400:
+            return self._judge_failure(outbound, upstream, content, fixed, record)
+        try:
+            delivery = outbound.read_whole(content, upstream.content_type)
+        except UpstreamFailed as error:
+            record.result = "not_an_answer"
+            return Result(Verdict.RETRY if error.retryable else Verdict.TRY_NEXT, error=error)
+        record.result = "answered"
+        self.exchange.usage = delivery.usage
+        headers = _headers(outbound, upstream, fixed, delivery.content_type)
+        return Result(Verdict.DELIVER, WholeResponse(status, headers, delivery.content))
+
+    def _judge_failure(
+        self, outbound: Outbound, upstream: Upstream, content: bytes, fixed: Pairs, record: AttemptRecord
+    ) -> Result:
+        status = upstream.status
         record.result = f"status_{status}"
-        verdict = judge_status(status)
-        refusal = self._refusal_of_ours(status, content)
+        failure = outbound.dialect.read_failure(status, content)
+        refusal = _refusal_of_ours(status, failure)
         if refusal is not None:
             if refusal.code in ALARMS:
                 log.error("upstream_refused_us", deployment=record.deployment, status=status)
-            return Result(verdict, error=refusal)
-        pairs = (*answer_headers(upstream, fixed), *retry_headers(upstream))
-        return Result(verdict, WholeResponse(status, pairs, content))
+            return Result(Verdict.TRY_NEXT, error=refusal)
+        verdict = judge_status(status)
+        if not failure.message:
+            error = UpstreamFailed(f"The upstream failed with status {status} and nothing readable.")
+            return Result(verdict, error=error)
+        pairs = [*_headers(outbound, upstream, fixed, JSON), *retry_headers(upstream, failure.retry_after_seconds)]
+        return Result(verdict, WholeResponse(*outbound.write_failure(status, content, failure, pairs)))
 
-    def _not_an_answer(self, upstream: Upstream, content: bytes) -> GatewayError | None:
-        """Return what is wrong with an answer that came with a status of success; None when nothing is."""
-        if upstream.content_type == "text/event-stream" or not is_object(content):
-            text = "The upstream answered with something that is not an answer of its format."
-            return UpstreamFailed(text, retryable=False)
-        if self.dialect.is_error_body(content):
-            return UpstreamFailed(f"The upstream failed: {self.dialect.read_error(content)}")
-        if self.inbound.facts.is_stream:
-            # A client that waits for events would take a whole answer for an empty stream.
-            return UpstreamFailed("The upstream answered a request for a stream with a whole answer.", retryable=False)
-        return None
 
-    def _refusal_of_ours(self, status: int, content: bytes) -> GatewayError | None:
-        """Return what to say instead of an upstream's error that is not the client's to read; None to pass it on."""
-        if status in CREDENTIAL_STATUSES:
-            # Never 401: clients would drop their own key. Upstreams quote the key in these bodies.
-            return UpstreamFailed(
-                "The provider refused the gateway's credential. Whoever runs this gateway has to mend it.",
-                code="upstream_auth_failed",
-                retryable=False,
-            )
-        if status == PROVIDER_ACCOUNT_STATUS:
-            return Unavailable(
-                "The gateway's account at the provider is used up. Whoever runs this gateway has to mend it.",
-                code="upstream_account_exhausted",
-                headers={"x-should-retry": "false"},
-                retryable=False,
-            )
-        if not self.dialect.read_error(content):
-            return UpstreamFailed(f"The upstream failed with status {status} and nothing readable.")
-        return None
+def _headers(outbound: Outbound, upstream: Upstream, fixed: Pairs, content_type: bytes | None = None) -> HeaderPairs:
+    """Return the headers of an answer: the upstream's own open ones come with it only where it passes through."""
+    losses = losses_header(outbound.all_losses)
+    fixed = (*fixed, *losses) if losses else fixed
+    if outbound.is_translated:
+        return translated_headers(fixed, content_type or EVENT_STREAM)
+    return answer_headers(upstream, fixed, content_type)
+
+
+def _refusal_of_ours(status: int, failure: Failure) -> GatewayError | None:
+    """Return what to say instead of an upstream's error that is not the client's to read; None to pass it on."""
+    if status in CREDENTIAL_STATUSES or failure.is_credential_refused:
+        # Never 401: clients would drop their own key. Upstreams quote the key in these bodies.
+        return UpstreamFailed(
+            "The provider refused the gateway's credential. Whoever runs this gateway has to mend it.",
+            code="upstream_auth_failed",
+            retryable=False,
+        )
+    if status == PROVIDER_ACCOUNT_STATUS or failure.is_account_empty:
+        return Unavailable(
+            "The gateway's account at the provider is used up. Whoever runs this gateway has to mend it.",
+            code="upstream_account_exhausted",
+            headers={"x-should-retry": "false"},
+            retryable=False,
+        )
+    return None
 
 
 def _advance(steps: Generator[Attempt, Verdict, None], verdict: Verdict) -> Attempt | None:

@@ -118,6 +118,7 @@ def _deployment(row: Deployment) -> values.Deployment:
         region=row.region,
         tags=tuple(row.tags),
         is_enabled=row.is_enabled,
+        capabilities=row.told_capabilities,
         prices=tuple(_price(price) for price in row.prices.all()),
     )
 
@@ -176,7 +177,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         before = old.get(field)
         if before == value:
             continue
-        if field in {"credential", "headers"}:
+        if field in {"credential", "headers", "capabilities"}:
             yield f"{field} (changed)"
         elif isinstance(value, dict) and isinstance(before, dict):
             yield from (f"{field}.{change}" for change in _changes(before, value))

@@ -15,10 +15,28 @@ from providers.canonical.usage import NOTHING_REPORTED, Usage
 
 if TYPE_CHECKING:
     from providers.canonical.inbound import Facts, Operation
+    from routing.outbound import Outbound
     from routing.snapshot import LiveDeployment, LiveRoute
     from tenants.principal import Principal
 
 _CORRELATION = re.compile(rb"[A-Za-z0-9_.:/+=@-]{1,128}\Z")
+
+
+EVERYBODYS = "openai_chat"  # what those understand that do not say what they speak
+TELLING_HEADERS = {b"anthropic-version": "anthropic_messages", b"x-goog-api-key": "gemini"}
+TELLING_PATHS = (
+    ("/v1/chat/", "openai_chat"),
+    ("/v1/embeddings", "openai_chat"),
+    ("/v1/messages", "anthropic_messages"),
+    ("/v1/responses", "openai_responses"),
+    ("/v1beta/", "gemini"),
+)
+
+
+def _dialect_of_path(path: str) -> str:
+    if path.startswith("/v1/models/") and ":" in path:
+        return "gemini"
+    return next((dialect for start, dialect in TELLING_PATHS if path.startswith(start)), "")
 
 
 def make_request_id() -> str:
@@ -57,13 +75,14 @@ class Exchange:
         "is_usage_final",
         "method",
         "operation",
+        "outbound",
         "outcome",
         "path",
         "principal",
         "request_id",
         "revision",
         "route",
-        "speaks_anthropic",
+        "spoken",
         "started",
         "started_at",
         "status",
@@ -76,7 +95,7 @@ class Exchange:
         self.path = path
         self.request_id = make_request_id()
         self.correlation_id = self.request_id
-        self.speaks_anthropic = False  # as far as the headers tell
+        self.spoken = _dialect_of_path(path)  # the dialect that path and headers tell; "" = neither does
         self._read_headers(headers)
         self.started = monotonic()
         self.started_at = time()
@@ -90,6 +109,7 @@ class Exchange:
         self.facts: Facts | None = None
         self.route: LiveRoute | None = None
         self.deployment: LiveDeployment | None = None
+        self.outbound: Outbound | None = None  # how the deployment asked last gets the request
         self.revision = 0
         self.attempts: list[AttemptRecord] = []
         self.usage: Usage = NOTHING_REPORTED
@@ -103,13 +123,18 @@ class Exchange:
         self.first_token_at: float | None = None
         self.upstream_seconds = 0.0
 
+    @property
+    def dialect(self) -> str:
+        """The dialect a caller speaks, which its path and headers tell when it asks for nothing that has one."""
+        return self.operation.dialect if self.operation is not None else self.spoken or EVERYBODYS
+
     def _read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Take the caller's own id, if it is one that can be logged and sent back; X-Correlation-ID comes first."""
         found = b""
         for name, value in headers:
             if name == b"x-correlation-id" or (name == b"x-request-id" and not found):
                 found = value
-            elif name == b"anthropic-version":
-                self.speaks_anthropic = True
+            elif not self.spoken and name in TELLING_HEADERS:
+                self.spoken = TELLING_HEADERS[name]
         if _CORRELATION.match(found):
             self.correlation_id = found.decode()

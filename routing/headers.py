@@ -1,8 +1,13 @@
 """Which headers go up to an upstream and which come down to the client."""
 
+import math
+import re
 from collections.abc import Sequence
+from urllib.parse import parse_qs
 
-from providers.canonical.inbound import Inbound
+from providers.canonical.inbound import Inbound, Operation
+from providers.canonical.losses import Loss
+from providers.dialects.base import Dialect
 from providers.transport import Upstream
 from routing.snapshot import LiveDeployment
 
@@ -20,6 +25,9 @@ ACCOUNT_HEADERS = frozenset(
     }
 )
 RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
+OWN_PARAMETERS = ("key=", "alt=")  # Gemini's clients may send their key in the query; how we ask is our own choice
+MAX_LOSSES, MAX_PATH = 20, 100
+_PLAIN = re.compile(r"[^A-Za-z0-9_.:\[\]@$/-]")
 USER_AGENT = ("User-Agent", "tollgate")
 JSON = ("Content-Type", "application/json")
 ACCEPT = {True: ("Accept", "text/event-stream"), False: ("Accept", "application/json")}
@@ -35,9 +43,15 @@ def forwardable(headers: HeaderPairs) -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
-def upstream_headers(inbound: Inbound, deployment: LiveDeployment) -> list[tuple[str, str]]:
-    """Return the headers of an upstream request: the operator's before the client's before the adapter's defaults."""
-    forwarded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in inbound.headers]
+def upstream_headers(
+    inbound: Inbound, deployment: LiveDeployment, dialect: Dialect, *, is_translated: bool = False
+) -> list[tuple[str, str]]:
+    """Return the headers of an upstream request: the operator's, then the client's, then the dialect's and the adapter's.
+
+    A client's own headers speak of its own dialect: they do not go up with a translation.
+    """
+    client = () if is_translated else inbound.headers
+    forwarded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in client]
     if deployment.own_header_names:
         forwarded = [pair for pair in forwarded if pair[0] not in deployment.own_header_names]
     headers = [
@@ -48,25 +62,63 @@ def upstream_headers(inbound: Inbound, deployment: LiveDeployment) -> list[tuple
         *deployment.fixed_headers,
         *forwarded,
     ]
-    if deployment.default_headers:
-        sent = {name for name, _ in forwarded}
-        headers += [pair for pair in deployment.default_headers if pair[0] not in sent]
+    if deployment.default_headers or dialect.headers:
+        sent = {name for name, _ in forwarded} | deployment.own_header_names
+        headers += [pair for pair in (*dialect.headers, *deployment.default_headers) if pair[0] not in sent]
     return headers
 
 
-def answer_headers(upstream: Upstream, fixed: HeaderPairs) -> list[tuple[bytes, bytes]]:
-    """Return the headers that come with a passed-through answer: the upstream's open ones, and ours."""
+def with_query_key(headers: HeaderPairs, query: bytes) -> HeaderPairs:
+    """Return the headers with the key that Gemini's clients may send as `?key=`; a header's comes first."""
+    values = parse_qs(query.decode("latin-1")).get("key")
+    return [*headers, (b"x-goog-api-key", values[0].encode("latin-1", "replace"))] if values else headers
+
+
+def upstream_query(operation: Operation, sent: bytes) -> str:
+    """Return the query of an upstream request: the operation's own, and the client's without its key."""
+    if not sent:
+        return operation.query
+    kept = [pair for pair in sent.decode("latin-1").split("&") if pair and not pair.startswith(OWN_PARAMETERS)]
+    return "&".join([*kept, operation.query] if operation.query else kept)
+
+
+def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes | None = None) -> HeaderPairs:
+    """Return the headers that come with a passed-through answer: the upstream's open ones, and ours.
+
+    `content_type` says what the answer has become where that is not what the upstream sent.
+    """
     headers = list(fixed)
     for name, value in upstream.headers:
         name = name.lower()
-        if name == b"content-type" or (name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS):
+        if name == b"content-type":
+            headers.append((name, content_type or value))
+        elif name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS:
             headers.append((name, value))
     return headers
 
 
-def retry_headers(upstream: Upstream) -> list[tuple[bytes, bytes]]:
-    """Return what an upstream's error says of trying again."""
-    return [(name.lower(), value) for name, value in upstream.headers if name.lower() in RETRY_HEADERS]
+def translated_headers(fixed: HeaderPairs, content_type: bytes) -> HeaderPairs:
+    """Return the headers that come with a translated answer: none of the upstream's."""
+    return [*fixed, (b"content-type", content_type)]
+
+
+def losses_header(losses: Sequence[Loss]) -> HeaderPairs:
+    """Return the header that names what did not get across, the heaviest first; nothing when all did."""
+    if not losses:
+        return ()
+    ordered = sorted(losses, key=lambda loss: -loss.weight)
+    shown = [f"{_PLAIN.sub('?', loss.path)[:MAX_PATH]};{loss.weight.word}" for loss in ordered[:MAX_LOSSES]]
+    if len(ordered) > MAX_LOSSES:
+        shown.append(f"and {len(ordered) - MAX_LOSSES} more")
+    return ((b"x-tollgate-losses", ", ".join(shown).encode("ascii")),)
+
+
+def retry_headers(upstream: Upstream, seconds: float | None = None) -> HeaderPairs:
+    """Return what an upstream's error says of trying again; `seconds` is what its body says."""
+    said = [(name.lower(), value) for name, value in upstream.headers if name.lower() in RETRY_HEADERS]
+    if seconds is not None and not any(name.startswith(b"retry-after") for name, _ in said):
+        said.append((b"retry-after", b"%d" % math.ceil(seconds)))
+    return said
 
 
 def _is_clean(value: bytes) -> bool:

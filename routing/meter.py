@@ -13,7 +13,8 @@ def price_exchange(exchange: Exchange) -> None:
     """Set usage, cost and how sure they are: exact, estimated (not reported to the end), or unpriced."""
     if exchange.deployment is None:
         return
-    is_billed = exchange.outcome == "served" or exchange.frames > 0
+    is_free = exchange.operation is not None and exchange.operation.is_free
+    is_billed = not is_free and (exchange.outcome == "served" or exchange.frames > 0)
     is_estimated = is_billed and not exchange.is_usage_final
     if is_estimated:
         exchange.usage = estimate(exchange)

@@ -1,16 +1,21 @@
 """The story of one request, top to bottom: `serve` is its table of contents, ARCHITECTURE.md its map."""
 
-import asyncio
 import random
+from functools import partial
+
+from msgspec import structs
 
 from providers.canonical.inbound import Facts, Inbound, Operation
+from providers.canonical.losses import Loss, Weight
 from providers.dialects.base import Dialect
 from providers.registry import DIALECTS
 from providers.wire.splice import MalformedJson, read_members
 from routing.account import Account
 from routing.call import Call, Response
+from routing.continuation import Continuation
 from routing.headers import forwardable
-from routing.policy.plan import Plan, compile_plan
+from routing.outbound import ClientRequest
+from routing.policy.plan import Plan, Translations, compile_plan
 from routing.request import DataPlaneRequest
 from routing.snapshot import LiveRoute, LiveSnapshot
 from tenants.errors import (
@@ -25,59 +30,67 @@ from tenants.principal import Principal
 NAMES_SHOWN = 20
 
 
-async def serve(request: DataPlaneRequest, operation: Operation) -> Response:
-    """Read, route, admit, ask upstreams until one answers, and settle; whoever calls is known by now."""
+async def serve(request: DataPlaneRequest, operation: Operation, *, model: str = "") -> Response:
+    """Read, route, admit, ask upstreams until one answers, and settle; whoever calls is known by now.
+
+    `model` is the alias where the path names it and not the body.
+    """
+    asked, route = read_and_route(request, operation, model)
+    if operation.keeps_conversations:
+        asked.continuation = Continuation(request.principal)
+        asked.inbound = await asked.continuation.prepare(asked.inbound)
+    plan = plan_for(asked, route, request.principal)
+    if not plan.targets:
+        raise nothing_fits(plan, asked.inbound.facts, operation)
+    return await carry_out(request, asked, plan if asked.continuation is None else asked.continuation.pin(plan))
+
+
+def read_and_route(request: DataPlaneRequest, operation: Operation, model: str) -> tuple[ClientRequest, LiveRoute]:
+    """Read what is asked and find where it leads; raises what is wrong with it."""
     runtime, exchange, principal = request.runtime, request.exchange, request.principal
     exchange.operation = operation
     dialect = DIALECTS[operation.dialect]
-
-    inbound = read_inbound(request, dialect, operation)
-    facts = exchange.facts = inbound.facts
-    snapshot = runtime.snapshot
-    route = exchange.route = find_route(snapshot, principal, facts.model)
-    exchange.revision = snapshot.number
-    plan = compile_plan(
-        route,
-        operation,
-        random=random.random,
-        moment=exchange.started_at,
-        refuses_unpriced=principal.refuses_unpriced,
-    )
-    if not plan.targets:
-        raise nothing_fits(plan, facts, operation)
-
-    reservation = await runtime.admission.reserve(
-        principal, exchange.request_id, alias=facts.model, end_user=facts.end_user
-    )
-    account = Account(runtime.admission, exchange, reservation, runtime.worker)
-    call = Call(inbound, dialect, exchange, account, runtime.transport)
-    headers = (*reservation.headers, snapshot.revision_header, route.header)
-    try:
-        return await call.answer(plan, headers)
-    except GatewayError as error:
-        await account.settle("upstream_failed", status=error.status, error_code=error.code)
-        raise
-    except asyncio.CancelledError:
-        outcome = "client_gone" if exchange.is_client_gone else "shutdown"
-        await account.settle(outcome, status=499 if exchange.is_client_gone else 503)
-        raise
-    except Exception:
-        await account.settle("gateway_failed", status=500, error_code="internal_error")
-        raise
+    inbound = read_inbound(request, dialect, operation, model)
+    exchange.facts = inbound.facts
+    asked = ClientRequest(inbound, dialect, exchange, partial(runtime.seal_box, principal.tenant_id))
+    exchange.revision = runtime.snapshot.number
+    exchange.route = find_route(runtime.snapshot, principal, inbound.facts.model)
+    return asked, exchange.route
 
 
-def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operation) -> Inbound:
+async def carry_out(request: DataPlaneRequest, asked: ClientRequest, plan: Plan) -> Response:
+    """Admit, ask upstreams until one answers, and settle, however it ends."""
+    runtime = request.runtime
+    async with Account(runtime.admission, asked.exchange, runtime.worker) as account:
+        headers = (*account.headers, runtime.snapshot.revision_header, plan.route.header)
+        return await Call(asked, account, runtime.transport).answer(plan, headers)
+
+
+def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operation, model: str = "") -> Inbound:
     """Read the facts of a request in one shallow parse; raises InvalidRequest naming what is wrong."""
     try:
         members = read_members(request.body)
     except MalformedJson as error:
         raise InvalidRequest(str(error), code="invalid_json") from None
+    facts = dialect.read_facts(members, operation)
     return Inbound(
         operation=operation,
         members=members,
-        facts=dialect.read_facts(members, operation),
+        facts=structs.replace(facts, model=model) if model else facts,
         headers=forwardable(request.header_pairs),
         query=request.scope.get("query_string", b""),
+    )
+
+
+def plan_for(asked: ClientRequest, route: LiveRoute, principal: Principal) -> Plan:
+    """Return which targets to try."""
+    return compile_plan(
+        route,
+        asked.inbound.operation,
+        random=random.random,
+        moment=asked.exchange.started_at,
+        refuses_unpriced=principal.refuses_unpriced,
+        translation=Translations(policy=principal.translation_policy, losses=asked.weigh),
     )
 
 
@@ -115,11 +128,14 @@ def _usable(snapshot: LiveSnapshot, principal: Principal) -> str:
 def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError:
     """Say why no target of a route can serve a request."""
     reasons = {dropped.reason for dropped in plan.dropped}
-    if reasons == {"wrong_dialect"}:
-        spoken = sorted({target.deployment.dialect for target in plan.route.targets})
+    untranslatable = next((dropped.loss for dropped in plan.dropped if dropped.loss is not None), None)
+    if untranslatable is not None:
+        return _cannot_be_translated(facts, untranslatable)
+    if "translation_forbidden" in reasons or reasons == {"wrong_dialect"}:
+        spoken = sorted({name for target in plan.route.targets for name in target.deployment.dialects})
+        why = "this tenant forbids translation" if "translation_forbidden" in reasons else "this is not translated"
         return InvalidRequest(
-            f"Model {facts.model!r} is served in {' and '.join(spoken)}, and requests in {operation.dialect} are not "
-            "translated to that yet. Call the endpoint of that format.",
+            f"Model {facts.model!r} is served in {' and '.join(spoken)}, and {why}. Call the endpoint of that format.",
             code="dialect_not_served",
             param="model",
         )
@@ -135,4 +151,13 @@ def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError
         f"Model {facts.model!r} cannot be used for {operation.name}.",
         code="wrong_kind_of_model",
         param="model",
+    )
+
+
+def _cannot_be_translated(facts: Facts, loss: Loss) -> InvalidRequest:
+    forbids = "" if loss.weight is Weight.CHANGES_ANSWER else " This tenant allows no translation that degrades."
+    return InvalidRequest(
+        f"'{loss.path}' cannot be sent to model {facts.model!r}: {loss.why}.{forbids}",
+        code="not_translatable",
+        param=loss.path,
     )

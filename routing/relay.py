@@ -1,4 +1,4 @@
-"""Passing an upstream's stream through: frames as they came, settled before the last one leaves."""
+"""Passing an upstream's stream on, as it came or translated, settled before its last frame leaves."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from time import monotonic
 
 from gateway_site.infra.telemetry import active_streams
-from providers.dialects.base import Dialect
-from providers.dialects.watch import StreamWatch
+from providers.dialects.watch import Watch
 from providers.transport import TransportError, Upstream, UpstreamBroken
 from providers.wire.sse import FrameSplitter, count_events
 from routing.account import Account
-from routing.exchange import Exchange
+from routing.outbound import Outbound
 from tenants.errors import GatewayError, UpstreamFailed, UpstreamTimeout
+
+PING_SECONDS = 15.0  # agents give up on a stream after some minutes of silence; models think longer than that
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class Stream:
     """An upstream's stream with all that looks at it."""
 
     upstream: Upstream
-    watch: StreamWatch
+    watch: Watch
     splitter: FrameSplitter
     held: bytes = b""  # what has come and was not passed on yet
 
@@ -42,11 +43,9 @@ async def hold_until_content(stream: Stream) -> None:
         raise UpstreamBroken("the stream ended before its first content")
 
 
-async def relay(
-    stream: Stream, account: Account, exchange: Exchange, dialect: Dialect, guard: "StallGuard"
-) -> AsyncGenerator[bytes]:
-    """Pass frames through; settle once, however the stream ends."""
-    upstream, watch, splitter = stream.upstream, stream.watch, stream.splitter
+async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "StallGuard") -> AsyncGenerator[bytes]:
+    """Send on what the watch says; settle once, however the stream ends."""
+    upstream, watch, splitter, exchange = stream.upstream, stream.watch, stream.splitter, outbound.request.exchange
     outcome = "gateway_failed"
     error: GatewayError | None = None
     active_streams.inc()
@@ -58,7 +57,8 @@ async def relay(
             yield ready
         while not watch.is_finished and watch.error is None:
             guard.waiting_since = monotonic()
-            data = await upstream.read_chunk()
+            while (data := await _next_chunk(stream)) is None:
+                yield watch.ping()
             guard.waiting_since = 0.0
             ready = watch.observe(splitter.feed(data) if data else splitter.close())
             if ready:
@@ -88,9 +88,23 @@ async def relay(
         await account.settle(outcome, status=200, error_code=error.code if error is not None else "")
     # The account is settled: a worker killed from here on has delivered nothing that the ledger does not know.
     if error is None:
-        yield watch.last()
+        last = watch.last()
+        if outbound.request.continuation is not None:
+            await outbound.request.continuation.keep(last, outbound)
+        yield last
     else:
-        yield dialect.error_frame(error, exchange.request_id)
+        yield outbound.fail(watch, error)
+
+
+async def _next_chunk(stream: Stream) -> bytes | None:
+    """Return what comes next, nothing at the end; None when the client has waited so long that it needs a sign of life."""
+    if not stream.watch.needs_pings:
+        return await stream.upstream.read_chunk()
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            return await stream.upstream.read_chunk()
+    except TimeoutError:
+        return None
 
 
 def _cut(failure: TransportError) -> GatewayError:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
@@ -15,6 +15,7 @@ from gateway_site.infra.secrets import SecretUnreadable, decrypt
 from gateway_site.infra.telemetry import config_revision
 from gateway_site.infra.threads import run_query
 from gateway_site.infra.valkey import HotValkey, ScriptFailed, StoreUnavailable
+from providers.canonical.seals import SealBox
 from providers.transport import Transport
 from routing import snapshot_store
 from routing.snapshot import EMPTY, LiveSnapshot, Snapshot, encode
@@ -44,6 +45,7 @@ class Runtime:
         peppers: list[str],
         cache_size: int,
         cache_seconds: float,
+        seal_secrets: Sequence[str],
     ) -> None:
         self.worker = f"{HOST}-{os.getpid()}"
         self.is_configured = False  # a configuration was found, if only an empty one
@@ -55,10 +57,19 @@ class Runtime:
         self.authenticator = Authenticator(
             self.valkey, peppers=keys.peppers(peppers), cache_size=cache_size, cache_seconds=cache_seconds
         )
+        self._seal_secrets = [secret.encode() for secret in seal_secrets]
+        self._seal_boxes: dict[int, SealBox] = {}
         self._valkey_url = valkey_url
         self._state_dir = state_dir
         self._generation: bytes | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def seal_box(self, tenant_id: int) -> SealBox:
+        """Return the box that packs and opens a tenant's seals."""
+        box = self._seal_boxes.get(tenant_id)
+        if box is None:
+            box = self._seal_boxes[tenant_id] = SealBox(self._seal_secrets, tenant_id)
+        return box
 
     async def open(self) -> None:
         """Connect, load the configuration from wherever it can be had, and begin to follow changes."""

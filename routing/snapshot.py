@@ -7,14 +7,17 @@ once per worker and revision. Neither knows the database; `routing.compiler` doe
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from yarl import URL
 
 from providers.adapters.base import Adapter
 from providers.canonical.inbound import Operation
+from providers.dialects.base import Destination
 from providers.pool import Pool
 from providers.pricing import Price
+from providers.profiles import profile_of
 from providers.registry import ADAPTERS
 
 
@@ -58,6 +61,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     region: str = ""
     tags: tuple[str, ...] = ()
     is_enabled: bool = True
+    capabilities: dict[str, Any] = {}  # what the upstream says of the model, as it came; {} = nothing
     prices: tuple[Price, ...] = ()
 
 
@@ -124,10 +128,13 @@ class LiveDeployment:
     __slots__ = (
         "adapter",
         "default_headers",
-        "dialect",
+        "destination",
+        "dialects",
         "facts",
         "fixed_headers",
+        "origin",
         "own_header_names",
+        "permissive_destination",
         "pool",
         "provider",
         "response_headers",
@@ -138,7 +145,16 @@ class LiveDeployment:
         self.facts = facts
         self.provider = provider
         self.adapter: Adapter = ADAPTERS[provider.adapter]
-        self.dialect = facts.dialect or provider.dialects[0]
+        self.dialects = (facts.dialect,) if facts.dialect else provider.dialects  # best first
+        self.origin = f"{provider.slug}/{facts.model}"  # of the seals that it mints
+        self.permissive_destination = Destination(model=facts.model, origin=self.origin, quirks=self.adapter.quirks)
+        self.destination = Destination(
+            model=facts.model,
+            origin=self.origin,
+            profile=profile_of(facts.model, facts.capabilities),
+            quirks=self.adapter.quirks,
+            max_output_tokens=facts.max_output_tokens,
+        )
         own = {name.lower(): value for name, value in provider.headers.items()}
         defaults = [pair for pair in self.adapter.headers if pair[0] not in own]
         self.fixed_headers = (*self.adapter.authorize(credential), *own.items())
@@ -150,7 +166,7 @@ class LiveDeployment:
             connect_timeout=provider.timeouts.connect,
             allows_private=provider.allows_private,
         )
-        self.urls: dict[tuple[str, str], URL] = {}
+        self.urls: dict[tuple[str, str, str], URL] = {}
         self.response_headers = (
             (b"x-tollgate-provider", provider.slug.encode()),
             (b"x-tollgate-deployment", facts.slug.encode()),
@@ -162,12 +178,17 @@ class LiveDeployment:
         """Whether neither manual switch is off."""
         return self.facts.is_enabled and self.provider.is_enabled
 
+    def dialect_for(self, spoken: str) -> str:
+        """Return the dialect in which it is asked by a client that speaks one: the same if it can be."""
+        return spoken if spoken in self.dialects else self.dialects[0]
+
     def url(self, operation: Operation, query: str = "") -> URL:
         """Where an operation is asked for."""
-        key = (operation.name, query)
+        key = (operation.dialect, operation.name, query)
         url = self.urls.get(key)
         if url is None:
-            text = self.adapter.url(self.provider.base_url, operation.name, operation.path)
+            path = operation.path.replace("{model}", quote(self.facts.model, safe=""))
+            text = self.adapter.url(self.provider.base_url, operation.name, path)
             url = URL(f"{text}?{query}" if query else text, encoded=True)
             if len(self.urls) < 32:  # queries come from clients
                 self.urls[key] = url

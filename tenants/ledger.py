@@ -57,6 +57,8 @@ COLUMNS = (
     "outcome",
     "error_code",
     "attempts",
+    "dialect_upstream",
+    "losses",
     *TOKEN_FIELDS,
     "cost",
     "cost_price",
@@ -210,7 +212,8 @@ def _set_aside(client: redis.Redis, entry: Entry, error: Exception) -> None:
 def _row(event: UsageEvent) -> list[Any]:
     values = msgspec.structs.asdict(event)
     values["started_at"] = _moment(event)
-    values["attempts"] = json.dumps(msgspec.to_builtins(event.attempts))
+    for name in ("attempts", "losses"):
+        values[name] = json.dumps(msgspec.to_builtins(values[name]))
     return [values[column] for column in COLUMNS]
 
 

@@ -35,6 +35,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     is_suspended: bool = False
     refuses_unpriced: bool = False
     translation_policy: str = "allow"
+    stores_responses: bool = True
+    response_retention_days: int = 30
     rules: tuple[Rule, ...] = ()
 
     def may_use(self, alias: str) -> bool:

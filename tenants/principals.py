@@ -33,6 +33,8 @@ def principal_of(key: ApiKey) -> Principal:
         is_suspended=tenant.is_suspended,
         refuses_unpriced=tenant.unpriced_policy == Tenant.UnpricedPolicy.REFUSE,
         translation_policy=tenant.translation_policy,
+        stores_responses=tenant.stores_responses,
+        response_retention_days=tenant.response_retention_days,
         rules=tuple(_rule(limit, key) for limit in RateLimit.objects.of_key(key)),
     )
 

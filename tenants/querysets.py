@@ -33,6 +33,18 @@ class ApiKeyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         return self.select_related("tenant", "project")
 
 
+class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
+    """Questions about usage records; their conditions are those of the index `usage_record_translated`."""
+
+    def translated(self) -> Self:
+        """Requests whose upstream was asked in another dialect than the client's."""
+        return self.exclude(dialect_upstream="").exclude(dialect_upstream=models.F("dialect"))
+
+    def lossy(self) -> Self:
+        """Requests of which something did not get across."""
+        return self.exclude(losses=[])
+
+
 class ScopedRuleQuerySet[M: models.Model](TenantScopedQuerySet[M]):
     """Limits and budgets: rules that belong to a tenant, one of its projects or one of its keys."""
 

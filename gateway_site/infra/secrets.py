@@ -1,5 +1,6 @@
-"""Encryption of what must be readable again: provider credentials. Several keys, so that they can be rotated."""
+"""Encryption of what must be readable again: provider credentials, stored responses. Several keys, to be rotated."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -25,6 +26,19 @@ def decrypt(encrypted: str) -> str:
         raise SecretUnreadable(
             "A stored credential was encrypted with a key that TOLLGATE_SECRETS_KEY lacks."
         ) from None
+
+
+def encrypt_bytes(plain: bytes) -> bytes:
+    """Encrypt with the first key, without the base64 that a text would need: a quarter less to store."""
+    return urlsafe_b64decode(_cipher(tuple(settings.TOLLGATE_SECRETS_KEYS)).encrypt(plain))
+
+
+def decrypt_bytes(encrypted: bytes) -> bytes:
+    """Decrypt with whichever key fits; raises SecretUnreadable."""
+    try:
+        return _cipher(tuple(settings.TOLLGATE_SECRETS_KEYS)).decrypt(urlsafe_b64encode(encrypted))
+    except InvalidToken:
+        raise SecretUnreadable("Stored data was encrypted with a key that TOLLGATE_SECRETS_KEY lacks.") from None
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,6 @@ ANTHROPIC = Adapter(
     base_url="https://api.anthropic.com",
     dialects=("anthropic_messages",),
     authorize=x_api_key,
-    headers=(("anthropic-version", "2023-06-01"),),
     credential_variable="ANTHROPIC_API_KEY",
     starter_model="claude-sonnet-5",
 )

@@ -21,6 +21,11 @@ def x_api_key(credential: str) -> Headers:
     return (("x-api-key", credential),) if credential else ()
 
 
+def x_goog_api_key(credential: str) -> Headers:
+    """Google's own header."""
+    return (("x-goog-api-key", credential),) if credential else ()
+
+
 def api_key(credential: str) -> Headers:
     """Azure's own header."""
     return (("api-key", credential),) if credential else ()

@@ -6,6 +6,6 @@ GROQ = Adapter(
     name="groq",
     label="Groq",
     base_url="https://api.groq.com/openai/v1",
-    dialects=("openai_chat",),
+    dialects=("openai_chat", "openai_responses"),
     credential_variable="GROQ_API_KEY",
 )

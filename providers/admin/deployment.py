@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
@@ -47,7 +50,16 @@ class DeploymentAdmin(SwitchAdmin):
     fieldsets = (
         (None, {"fields": ("provider", ("model", "slug"), ("kind", "dialect"), "is_enabled")}),
         ("Capabilities", {"fields": (("context_window", "max_output_tokens"), ("region", "tags"))}),
+        (
+            "What its upstream says",
+            {
+                "classes": ("collapse",),
+                "description": "Asked every hour where the upstream speaks Anthropic's format.",
+                "fields": ("capabilities_at", "told"),
+            },
+        ),
     )
+    readonly_fields = ("capabilities_at", "told")
     inlines = (PriceRows,)
 
     @display(description="Kind", ordering="kind", label=True)
@@ -57,6 +69,13 @@ class DeploymentAdmin(SwitchAdmin):
     @display(description="Tags", label=True)
     def tag_list(self, deployment: Deployment) -> list[str]:
         return deployment.tags
+
+    @display(description="Its model")
+    def told(self, deployment: Deployment) -> SafeString | None:
+        if not deployment.pk or not deployment.told_capabilities:
+            return None
+        text = json.dumps(deployment.told_capabilities, indent=2, ensure_ascii=False)
+        return format_html('<pre class="font-mono whitespace-pre-wrap break-words">{}</pre>', text)
 
     @display(description="Provider's switch", label={"on": "success", "off": "danger"})
     def provider_switch(self, deployment: Deployment) -> tuple[str, str]:

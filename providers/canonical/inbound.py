@@ -14,7 +14,10 @@ class Operation:
     name: str  # chat, embeddings, ...
     dialect: str
     kind: str  # the kind of deployment that can do it
-    path: str  # under the upstream's base URL
+    path: str  # under the upstream's base URL; "{model}" stands for the upstream's own name
+    query: str = ""  # always sent
+    is_free: bool = False  # it uses no tokens
+    keeps_conversations: bool = False  # its answers can be stored and continued
 
 
 # Structs and not dataclasses: one of each is made per request, and theirs are made in C.

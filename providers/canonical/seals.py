@@ -6,11 +6,13 @@ with a fixed word, so that a body can be searched for it without being parsed; c
 alphabet (google-genai does). Pure.
 """
 
-import hashlib
 import hmac
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 
 import msgspec
+
+from providers.wire.json import read_json, write_json
 
 PREFIX = "TollgateSeal"  # twelve characters, nine bytes: it survives encoding as it stands
 MARK = PREFIX.encode()  # what a body is searched for
@@ -32,17 +34,17 @@ def native_origin(dialect: str) -> str:
 
 
 class SealBox:
-    """Packs and opens the seals of one tenant."""
+    """Packs and opens the seals of one tenant: packs with the first secret, opens with whichever fits."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_keys",)
 
-    def __init__(self, secret: bytes, tenant_id: int) -> None:
-        self._key = hmac.digest(secret, b"tollgate seal %d" % tenant_id, "sha256")
+    def __init__(self, secrets: Sequence[bytes], tenant_id: int) -> None:
+        self._keys = [hmac.digest(secret, b"tollgate seal %d" % tenant_id, "sha256") for secret in secrets]
 
     def pack(self, seal: Seal) -> str:
         """Return a seal as a client carries it."""
-        content = msgspec.json.encode((seal.origin, seal.form, seal.payload))
-        return b64encode(_MAGIC + self._mac(content) + content).decode()
+        content = write_json((seal.origin, seal.form, seal.payload))
+        return b64encode(_MAGIC + _mac(self._keys[0], content) + content).decode()
 
     def open(self, text: str, dialect: str) -> Seal | None:
         """Return what a client sent back: ours with its origin, None when it only claims to be ours, else a native one."""
@@ -51,12 +53,13 @@ class SealBox:
         try:
             data = b64decode(text.replace("-", "+").replace("_", "/") + "==")
             mac, content = data[len(_MAGIC) :][:_MAC_BYTES], data[len(_MAGIC) + _MAC_BYTES :]
-            if not hmac.compare_digest(mac, self._mac(content)):
+            if not any(hmac.compare_digest(mac, _mac(key, content)) for key in self._keys):
                 return None
-            origin, form, payload = msgspec.json.decode(content, type=tuple[str, str, str])
-        except (ValueError, msgspec.DecodeError):
+            origin, form, payload = read_json(content)
+        except ValueError:
             return None
         return Seal(origin=origin, payload=payload, form=form)
 
-    def _mac(self, content: bytes) -> bytes:
-        return hmac.digest(self._key, content, hashlib.sha256)[:_MAC_BYTES]
+
+def _mac(key: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, content, "sha256")[:_MAC_BYTES]

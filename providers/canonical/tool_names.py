@@ -41,12 +41,11 @@ class ToolNames:
         self._rule = rule
         self._takes_custom = takes_custom
         self._takes_namespaces = takes_namespaces
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}  # by the namespace and name that the upstream says
         self._custom_open: dict[int, list[str]] = {}
         for tool in tools:
             if isinstance(tool, Tool):
-                wire = self.wire(tool.name, tool.namespace)
-                self._known.setdefault(wire, _Known(tool.name, tool.namespace, tool.kind == "custom"))
+                self._known.setdefault(self._upstream(tool), _Known(tool.name, tool.namespace, tool.kind == "custom"))
 
     def wire(self, name: str, namespace: str = "") -> str:
         """Return what the upstream calls a tool."""
@@ -55,7 +54,7 @@ class ToolNames:
 
     def is_taken(self, tool: Tool) -> bool:
         """Whether another tool of this request has the same name upstream: the two could not be told apart."""
-        known = self._known[self.wire(tool.name, tool.namespace)]
+        known = self._known[self._upstream(tool)]
         return (known.name, known.namespace) != (tool.name, tool.namespace)
 
     def as_arguments(self, text: str) -> str:
@@ -78,9 +77,13 @@ class ToolNames:
             restored.append(event)
         return restored
 
+    def _upstream(self, tool: Tool) -> tuple[str, str]:
+        """Return how an upstream's call of a tool says which one it means."""
+        return tool.namespace if self._takes_namespaces else "", self.wire(tool.name, tool.namespace)
+
     def _restore_start(self, index: int, call: ToolCall) -> PartStart:
-        known = self._known.get(call.name)
-        if known is None or call.namespace:
+        known = self._known.get((call.namespace, call.name))
+        if known is None:
             return PartStart(index=index, part=call)
         if known.is_custom and call.kind == "function":
             self._custom_open[index] = [call.arguments] if call.arguments else []

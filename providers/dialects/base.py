@@ -56,7 +56,16 @@ class Failure(NamedTuple):
     param: str | None = None  # the field that the upstream blames
     is_context_length: bool = False  # the prompt is longer than the model's window
     is_account_empty: bool = False  # our account has no credit left: asking again does not help
+    is_credential_refused: bool = False  # ours, said with another status than 401 and 403
     retry_after_seconds: float | None = None  # where the body says so
+
+
+class TokenCounter(NamedTuple):
+    """The dialect's way of counting a request's tokens without answering it."""
+
+    write_body: Callable[[bytes], bytes]  # a written request as the counting endpoint takes it
+    read: Callable[[bytes], int | None]  # the count in its answer; None when there is none
+    write_answer: Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +94,5 @@ class Dialect:
     write_error: Callable[[GatewayError, str], bytes]
     error_frame: Callable[[GatewayError, str], bytes]
     is_error_body: Callable[[bytes], bool]
+    headers: tuple[tuple[str, str], ...] = ()  # for upstreams, unless client or operator send their own
+    counter: TokenCounter | None = None  # None: the dialect has no such endpoint

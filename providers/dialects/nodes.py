@@ -110,7 +110,7 @@ def optional_count(node: Node, name: str, at: str) -> int | None:
     value = optional_number(node, name, at)
     if value is None:
         return None
-    if value != int(value) or value < 0:
+    if value < 0 or value != value // 1:
         raise wrong(path_of(at, name), "a whole number that is not negative")
     return int(value)
 

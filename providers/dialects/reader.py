@@ -32,6 +32,10 @@ from providers.wire.sse import frame_event, frames
 CUT = "The upstream broke off in the middle of its answer."
 NONSENSE = "The upstream sent an event that makes no sense."
 
+# What an upstream sends is not ours to trust: a dialect's reader checks what it expects, and the rest of what can be
+# wrong with a piece of JSON raises one of these.
+MAKES_NO_SENSE = (LookupError, TypeError, ValueError, AttributeError)
+
 
 class EventReader(ABC):
     """Whole frames in (`feed`), events out; `close` when the upstream has closed the stream."""
@@ -55,18 +59,18 @@ class EventReader(ABC):
             if payload:
                 try:
                     self._read(name, payload)
-                except (LookupError, TypeError, ValueError, AttributeError):
-                    # What an upstream sends is not ours to trust: a dialect's reader checks what it expects, and the
-                    # rest of what can be wrong with a piece of JSON ends here.
+                except MAKES_NO_SENSE:
                     self._fail(NONSENSE)
         return self._take()
 
     def close(self) -> list[Event]:
         """Return what is left to say now that nothing follows."""
         if not self.is_ended:
-            self._close()
-            if not self.is_ended:
-                self._fail(CUT)
+            try:
+                self._close()
+            except MAKES_NO_SENSE:
+                self._fail(NONSENSE)
+            self._fail(CUT)
         return self._take()
 
     @abstractmethod
@@ -86,16 +90,15 @@ class EventReader(ABC):
     def _start(self, *, id: str, model: str) -> None:
         if not self.is_started:
             self.is_started = True
-            self._events.append(MessageStart(id=id, model=model))
+            self._emit(MessageStart(id=id, model=model))
 
     def _open_part(self, part: Part) -> int:
         """Start the next part; return its index."""
-        if not self.is_started:
-            self._start(id="", model="")
+        self._start(id="", model="")
         index = self._next
         self._next += 1
         self._open.add(index)
-        self._events.append(PartStart(index=index, part=part))
+        self._emit(PartStart(index=index, part=part))
         return index
 
     def _whole_part(self, part: Part) -> None:
@@ -124,40 +127,45 @@ class EventReader(ABC):
     def _delta(self, event: TextDelta | ThinkingDelta | ArgumentsDelta | SealDelta | CitationDelta) -> None:
         if event.index not in self._open:
             raise ValueError("a delta of a part that is not open")
-        self._events.append(event)
+        self._emit(event)
 
     def _end_part(self, index: int) -> None:
         """End a part; one that has ended stays so."""
         if index in self._open:
             self._open.discard(index)
-            self._events.append(PartEnd(index=index))
+            self._emit(PartEnd(index=index))
 
     def _end_parts(self) -> None:
         for index in sorted(self._open):
             self._end_part(index)
 
     def _report(self, usage: Usage) -> None:
-        self._events.append(UsageReport(usage=usage))
+        self._start(id="", model="")
+        self._emit(UsageReport(usage=usage))
 
     def _ping(self) -> None:
-        self._events.append(Ping())
+        if self.is_started:
+            self._emit(Ping())
 
     def _finish(self, end: MessageEnd) -> None:
         """End the answer: parts that are open end first."""
-        if not self.is_started:
-            self._start(id="", model="")
+        self._start(id="", model="")
         self._end_parts()
-        self._events.append(end)
+        self._emit(end)
         self.is_ended = True
 
     def _fail(self, message: str, code: str = "") -> None:
         """End in a failure; parts that are open stay so, for they are not whole."""
-        if not self.is_ended:
-            self._events.append(StreamFailed(message=message, code=code))
-            self.is_ended = True
+        self._emit(StreamFailed(message=message, code=code))
+        self.is_ended = True
 
     def _refuse(self) -> NoReturn:
         raise ValueError(NONSENSE)
+
+    def _emit(self, event: Event) -> None:
+        """Say something; nothing follows the end."""
+        if not self.is_ended:
+            self._events.append(event)
 
     def _take(self) -> list[Event]:
         events, self._events = self._events, []

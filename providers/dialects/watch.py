@@ -14,10 +14,12 @@ CUT = "It ended in the middle of its answer."
 NOT_JSON = "The upstream sent something that is not JSON."
 
 
-class StreamWatch(ABC):
-    """Sees every frame of a passed-through stream and knows how it stands."""
+class Watch(ABC):
+    """Sees every frame of a stream, says what is to be sent on, and knows how the stream stands."""
 
-    __slots__ = ("_held", "error", "has_content", "is_finished", "is_usage_final", "usage")
+    __slots__ = ("error", "has_content", "is_finished", "is_usage_final", "usage")
+
+    needs_pings = False  # True: through a long silence somebody has to tell the client that we live
 
     def __init__(self) -> None:
         self.usage: Usage = NOTHING_REPORTED
@@ -25,6 +27,31 @@ class StreamWatch(ABC):
         self.has_content = False  # a frame that a reader would see has come: the choice of upstream is final
         self.is_finished = False  # the dialect's terminal event has come
         self.error: str | None = None  # what an error event said
+
+    @abstractmethod
+    def observe(self, data: bytes) -> bytes:
+        """Look at whole frames; return what is to be sent now."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """The upstream closed the stream: set `is_finished` if the answer was whole all the same, else `error`."""
+
+    @abstractmethod
+    def last(self) -> bytes:
+        """Return the terminal frames, which were held back until the request is settled."""
+
+    def ping(self) -> bytes:
+        """Return a sign of life; nothing where the upstream gives its own."""
+        return b""
+
+
+class StreamWatch(Watch):
+    """Watches a stream that is passed through."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        super().__init__()
         self._held = b""
 
     def observe(self, data: bytes) -> bytes:

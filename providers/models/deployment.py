@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
@@ -30,7 +30,7 @@ class Deployment(models.Model):
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
     model = models.CharField(max_length=200, help_text="The upstream's own name.")
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CHAT)
-    dialect = models.CharField(max_length=32, blank=True, help_text="Empty: the first of its provider's dialects.")
+    dialect = models.CharField(max_length=32, blank=True, help_text="Empty: all of its provider's dialects.")
     context_window = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     region = models.CharField(max_length=63, blank=True)
@@ -38,6 +38,10 @@ class Deployment(models.Model):
     is_enabled = models.BooleanField(
         "enabled", default=True, help_text="The manual switch: nothing automatic ever turns it on again."
     )
+    # What its upstream says of the model, as it came (see providers/capabilities.py), of which model, and when.
+    capabilities = models.JSONField(null=True, blank=True, editable=False)
+    capabilities_of = models.CharField(max_length=200, blank=True, editable=False)
+    capabilities_at = models.DateTimeField("asked at", null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -45,6 +49,16 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def effective_dialects(self) -> tuple[str, ...]:
+        """In which it may be asked, best first."""
+        return (self.dialect,) if self.dialect else self.provider.effective_dialects
+
+    @property
+    def told_capabilities(self) -> dict[str, Any]:
+        """What its upstream says of its model; empty when it has said nothing, or of another model."""
+        return self.capabilities if self.capabilities and self.capabilities_of == self.model else {}
 
     def clean(self) -> None:
         """A deployment speaks one of its provider's dialects."""

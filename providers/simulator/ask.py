@@ -1,16 +1,29 @@
 """What a request asks for, in no dialect's words."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 type Json = dict[str, Any]
 
 
+class ToolKind(StrEnum):
+    """What a call of the tool carries: JSON arguments, free text, or an action of the vendor's own."""
+
+    FUNCTION = "function"
+    CUSTOM = "custom"
+    LOCAL_SHELL = "local_shell"
+    SHELL = "shell"
+    APPLY_PATCH = "apply_patch"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     name: str
-    schema: Json
+    schema: Json = field(default_factory=dict)
+    kind: ToolKind = ToolKind.FUNCTION
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +38,13 @@ class Ask:
     tools: tuple[Tool, ...] = ()  # those that may be called now
     must_call: bool = False
     parallel: bool = True
-    is_tool_result: bool = False  # the last message answers a call
+    is_tool_result: bool = False  # the last turn answers calls
+    task: str = ""  # what the user said before the tool loop that goes on
+    results: tuple[str, ...] = ()  # what tools have answered in that loop
     schema: Json | None = None  # the answer must be JSON of this schema
+    seals: int = 0  # sealed thoughts that came back, and were ours
+    unsealed: str = ""  # how a model that needs its thoughts back refuses this request; "" = they are there
+    is_volatile: bool = False  # it depends on more than the request
 
 
 def count_words(texts: Iterable[str]) -> int:

@@ -38,6 +38,7 @@ class Finish(StrEnum):
     TOOL_CALLS = "tool_calls"
     REFUSAL = "refusal"
     CONTENT_FILTER = "content_filter"
+    FAILED = "failed"
     NONE = "none"
 
 
@@ -70,6 +71,10 @@ class Behaviour:
     call: str | None = None  # which of the request's tools, comma separated. None = the first ones
     thinking: Thinking | None = None
     finish: Finish | None = None  # None = what fits what was said
+    reason: str | None = None  # the finish reason in the dialect's own word, whatever it is
+    block: str | None = None  # Gemini: the prompt is blocked, for this reason
+    agent: bool = False  # play a coding agent with the tools of the request
+    seals: bool = False  # refuse a tool loop that goes on without the thoughts that began it
     usage: UsageShape = UsageShape.REPORTED
 
     # Faults: of the first `fail` requests or of every `fail_every`th, counted per `fail_id`; else of all.
@@ -91,6 +96,7 @@ class Behaviour:
     truncate: int | None = None  # end the body as if all were well after n chunks
     malformed: int | None = None  # a frame which is not JSON after n chunks
     error_event: int | None = None  # an error in the stream after n chunks, 0: as the first event
+    failed: int | None = None  # the same; in Responses as response.failed
     no_done: bool = False  # leave out [DONE], message_stop
 
     # Wire.
@@ -133,7 +139,7 @@ class Behaviour:
 
 _FAULTS: dict[str, Any] = {
     **dict.fromkeys(("hang", "drop", "empty", "html", "no_done"), False),
-    **dict.fromkeys(("status", "cut", "reset", "stall", "truncate", "malformed", "error_event")),
+    **dict.fromkeys(("status", "cut", "reset", "stall", "truncate", "malformed", "error_event", "failed")),
 }
 
 PRESETS: dict[str, str] = {
@@ -146,6 +152,9 @@ PRESETS: dict[str, str] = {
     "thinking": "thinking=1",
     "tools": "tools=one",
     "parallel-tools": "tools=parallel",
+    "agent": "agent=1 thinking=1",
+    "sealed-agent": "agent=1 thinking=1 seals=1",
+    "gemini-3": "thinking=1",
     "cached": "usage=cached",
     "unmetered": "usage=none",
     "refusal": "finish=refusal",

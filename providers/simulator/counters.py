@@ -12,6 +12,7 @@ class Counters:
     streams_started: int = 0
     streams_finished: int = 0
     disconnects: int = 0
+    seals: int = 0  # sealed thoughts that came back as they were
     by_path: Counter[str] = field(default_factory=Counter)
     by_model: Counter[str] = field(default_factory=Counter)
 
@@ -23,13 +24,14 @@ class Counters:
             "streams_started": self.streams_started,
             "streams_finished": self.streams_finished,
             "disconnects": self.disconnects,
+            "seals": self.seals,
             "by_path": dict(self.by_path),
             "by_model": dict(self.by_model),
         }
 
     def reset(self) -> None:
         """Start again from zero; open connections stay counted, because they are still open."""
-        self.requests = self.connections = self.disconnects = 0
+        self.requests = self.connections = self.disconnects = self.seals = 0
         self.streams_started = self.streams_finished = 0
         self.by_path.clear()
         self.by_model.clear()

@@ -100,9 +100,9 @@ def _timed(frames: list[Frame], behaviour: Behaviour, envelope: Envelope) -> lis
     for frame in frames:
         delay = 0.0
         if frame.kind is Kind.CONTENT:
-            groups += [(pause, [_style(envelope.keep_alive.lines, behaviour)]) for _ in range(pings)]
+            groups += [(pause, [_style(envelope.keep_alive.lines, behaviour, envelope)]) for _ in range(pings)]
             delay, pause, pings = pause, behaviour.interval, 0
-        lines = styled.get(frame.lines) or styled.setdefault(frame.lines, _style(frame.lines, behaviour))
+        lines = styled.get(frame.lines) or styled.setdefault(frame.lines, _style(frame.lines, behaviour, envelope))
         if delay or not groups:
             groups.append((delay, [lines]))
         else:
@@ -110,7 +110,7 @@ def _timed(frames: list[Frame], behaviour: Behaviour, envelope: Envelope) -> lis
     return [Packet(delay, b"".join(lines)) for delay, lines in groups]
 
 
-def _style(lines: bytes, behaviour: Behaviour) -> bytes:
+def _style(lines: bytes, behaviour: Behaviour, envelope: Envelope) -> bytes:
     """One frame spelled as the behaviour likes; JSON holds no raw line ends, so replacing them is exact."""
     if behaviour.comments:
         lines = b": keep-alive\n\n" + lines
@@ -120,7 +120,7 @@ def _style(lines: bytes, behaviour: Behaviour) -> bytes:
         return lines.replace(b"\n", b"\r")
     if behaviour.crlf or behaviour.split_utf8:
         return lines.replace(b"\n", b"\r\n")
-    return lines
+    return lines if envelope.line_end == b"\n" else lines.replace(b"\n", envelope.line_end)
 
 
 def _repack(packets: list[Packet], behaviour: Behaviour) -> list[Packet]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 from providers.simulator.ask import Ask, Json
-from providers.simulator.envelopes import ApiError, Envelope
+from providers.simulator.envelopes import EVENT_STREAM, ApiError, Envelope, Usual
 from providers.simulator.frames import Frame
 from providers.simulator.requests import Request
 from providers.simulator.turn import Turn
@@ -21,6 +21,11 @@ class Endpoint[A: Ask]:
     read: Callable[[Request], A]
     whole: Callable[[A, Turn], bytes]
     frames: Callable[[A, Turn], list[Frame]] | None = None  # None = it cannot stream
+    stream_type: bytes = EVENT_STREAM
+    failed: Callable[[bytes, ApiError, Usual], bytes] | None = (
+        None  # a whole answer that says it failed; None = an error
+    )
+    keep: Callable[[A, Turn], None] | None = None  # remembers what was answered
 
 
 def json_object(request: Request) -> Json:

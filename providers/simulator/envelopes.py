@@ -1,16 +1,22 @@
 """How a provider signs its answers, whichever endpoint they come from: header names and error shapes.
 
-https://platform.openai.com/docs/guides/error-codes and https://docs.claude.com/en/api/errors
+https://platform.openai.com/docs/guides/error-codes, https://docs.claude.com/en/api/errors and
+https://ai.google.dev/gemini-api/docs/troubleshooting
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 import orjson
 
 from providers.simulator.frames import Frame, Kind
+from providers.simulator.requests import Request
 
 JSON = b"content-type: application/json"
+INVALID_KEY = "API_KEY_INVALID"
+GOOGLE_TYPES = "type.googleapis.com/google.rpc."
+GOOGLE_SERVICE = "generativelanguage.googleapis.com"
 EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8"
 
 
@@ -18,10 +24,17 @@ class ApiError(Exception):
     """An error as the client will see it; without a message, the provider's usual one."""
 
     def __init__(
-        self, status: int, message: str | None = None, *, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +46,18 @@ class Usual:
     code: str | None = None
 
 
+type FrameAfter = Callable[[list[Frame], ApiError, Usual], Frame]
+
+
+def header_key(request: Request) -> bytes:
+    """The API key of a request, in either of the headers; b"" = there is none."""
+    key = request.header(b"x-api-key")
+    if key:
+        return key
+    scheme, _, key = request.header(b"authorization").partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """One provider's way of signing answers and of failing."""
@@ -41,12 +66,20 @@ class Envelope:
     limits: tuple[bytes, ...]  # header lines
     limits_spent: tuple[bytes, ...]
     no_credentials: str
+    no_credentials_status: int = 401
+    wrong_credentials_status: int = 401
+    wrong_credentials_code: str | None = None
+    find_key: Callable[[Request], bytes] = header_key
     by_status: Mapping[int, Usual]
     by_code: Mapping[str, Usual]
     shape: Callable[[ApiError, Usual, str | None], dict[str, object]]
-    event: bytes | None  # the name of an error event; None = nameless
+    event: bytes | None = None  # the name of an error event; None = nameless
+    error_frame_after: FrameAfter | None = None  # an error after some frames, where it depends on them
+    failed_frame_after: FrameAfter | None = None  # the same for an answer that failed; None = an error
     keep_alive: Frame
     malformed: Frame
+    line_end: bytes = b"\n"
+    retries_in_body: bool = False  # when to come back is said in the body, not in headers
 
     def usual(self, error: ApiError) -> Usual:
         family = self.by_status[400 if error.status < 500 else 500]
@@ -55,7 +88,12 @@ class Envelope:
     def body(self, error: ApiError, request_id: str | None = None) -> bytes:
         return orjson.dumps(self.shape(error, self.usual(error), request_id))
 
-    def error_frame(self, error: ApiError) -> Frame:
+    def error_frame(self, error: ApiError, before: list[Frame], *, is_failure: bool = False) -> Frame:
+        """An error in a stream, after the frames that went before; a failure is told otherwise by some."""
+        make = self.failed_frame_after if is_failure and before else None
+        make = make or self.error_frame_after
+        if make is not None:
+            return make(before, error, self.usual(error))
         body = self.body(error)
         if self.event is None:
             return Frame.data(Kind.CLOSING, body)
@@ -85,6 +123,28 @@ def _anthropic_shape(error: ApiError, usual: Usual, request_id: str | None) -> d
     if request_id is not None:
         body["request_id"] = request_id
     return body
+
+
+def google_key(request: Request) -> bytes:
+    """The API key of a request to Google: in its own header or in the query; b"" = there is none."""
+    key = request.header(b"x-goog-api-key")
+    if key or "key=" not in request.query:
+        return key
+    return parse_qs(request.query).get("key", [""])[0].encode()
+
+
+def _google_shape(error: ApiError, usual: Usual, request_id: str | None) -> dict[str, object]:
+    details: list[dict[str, object]] = []
+    if error.code == INVALID_KEY:
+        info = {"reason": error.code, "domain": "googleapis.com", "metadata": {"service": GOOGLE_SERVICE}}
+        details.append({"@type": f"{GOOGLE_TYPES}ErrorInfo", **info})
+    if error.param is not None and error.status == 400:
+        violation = ({"field": error.param} if error.param else {}) | {"description": error.message}
+        details.append({"@type": f"{GOOGLE_TYPES}BadRequest", "fieldViolations": [violation]})
+    if error.retry_after is not None and error.retry_after.isdecimal():
+        details.append({"@type": f"{GOOGLE_TYPES}RetryInfo", "retryDelay": f"{error.retry_after}s"})
+    said: dict[str, object] = {"code": error.status, "message": error.message or usual.message, "status": usual.type}
+    return {"error": said | ({"details": details} if details else {})}
 
 
 def _openai_limits(remaining: int) -> tuple[bytes, ...]:
@@ -198,4 +258,49 @@ ANTHROPIC = Envelope(
     malformed=Frame.event(
         Kind.OPENING, b"content_block_delta", b'{"type":"content_block_delta","index":0,"delta":{"ty'
     ),
+)
+
+GOOGLE_HEADERS = (
+    b"vary: Origin, X-Origin, Referer",
+    b"server-timing: gfet4t7; dur=1",
+    b"x-content-type-options: nosniff",
+)
+
+GEMINI = Envelope(
+    request_id=b"x-goog-request-id",
+    limits=GOOGLE_HEADERS,
+    limits_spent=GOOGLE_HEADERS,
+    no_credentials="Method doesn't allow unregistered callers (callers without established identity). Please use API "
+    "Key or other form of API consumer identity to call this API.",
+    no_credentials_status=403,
+    wrong_credentials_status=400,
+    wrong_credentials_code=INVALID_KEY,
+    find_key=google_key,
+    by_status={
+        400: Usual(type="INVALID_ARGUMENT", message="Request contains an invalid argument."),
+        401: Usual(type="UNAUTHENTICATED", message="Request had invalid authentication credentials."),
+        403: Usual(type="PERMISSION_DENIED", message="The caller does not have permission"),
+        404: Usual(type="NOT_FOUND", message="Requested entity was not found."),
+        429: Usual(
+            type="RESOURCE_EXHAUSTED",
+            message="You exceeded your current quota, please check your plan and billing details.",
+        ),
+        499: Usual(type="CANCELLED", message="The operation was cancelled."),
+        500: Usual(type="INTERNAL", message="An internal error has occurred. Please retry."),
+        503: Usual(type="UNAVAILABLE", message="The model is overloaded. Please try again later."),
+        504: Usual(type="DEADLINE_EXCEEDED", message="The request timed out. Please try again."),
+        529: Usual(type="UNAVAILABLE", message="The model is overloaded. Please try again later."),
+    },
+    by_code={
+        INVALID_KEY: Usual(type="INVALID_ARGUMENT", message="API key not valid. Please pass a valid API key."),
+        "context_length_exceeded": Usual(
+            type="INVALID_ARGUMENT",
+            message="The input token count (200001) exceeds the maximum number of tokens allowed (200000).",
+        ),
+    },
+    shape=_google_shape,
+    keep_alive=Frame(Kind.OPENING, b"\n"),
+    malformed=Frame.data(Kind.OPENING, b'{"candidates":[{"content":{"parts":[{"te'),
+    line_end=b"\r\n",
+    retries_in_body=True,
 )

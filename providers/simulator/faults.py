@@ -13,13 +13,19 @@ def injure(frames: list[Frame], behaviour: Behaviour, envelope: Envelope) -> lis
         position = _after(frames, behaviour.malformed)
         frames = [*frames[:position], envelope.malformed, *frames[position:]]
     if behaviour.error_event is not None:
-        error = envelope.error_frame(ApiError(behaviour.status or 529, code=behaviour.code))
         # At 0 it is the very first event: some providers answer 200 and then say that they are overloaded.
         position = _after(frames, behaviour.error_event) if behaviour.error_event else 0
-        frames = [*frames[:position], error]
+        frames = [*frames[:position], envelope.error_frame(_error(behaviour), frames[:position])]
+    if behaviour.failed is not None:
+        before = frames[: _after(frames, behaviour.failed)]
+        frames = [*before, envelope.error_frame(_error(behaviour), before, is_failure=True)]
     if behaviour.ends_after is not None:
         frames = frames[: _after(frames, behaviour.ends_after)]
     return frames
+
+
+def _error(behaviour: Behaviour) -> ApiError:
+    return ApiError(behaviour.status or 529, code=behaviour.code)
 
 
 def _after(frames: list[Frame], count: int) -> int:

@@ -13,11 +13,13 @@ from providers.simulator.chat_completions import CHAT_COMPLETIONS
 from providers.simulator.counters import Counters
 from providers.simulator.embeddings import EMBEDDINGS
 from providers.simulator.endpoint import Endpoint
-from providers.simulator.envelopes import ANTHROPIC, EVENT_STREAM, JSON, OPENAI, ApiError, Envelope
+from providers.simulator.envelopes import ANTHROPIC, GEMINI, JSON, OPENAI, ApiError, Envelope
 from providers.simulator.faults import injure
+from providers.simulator.gemini import is_gemini, route_gemini
 from providers.simulator.messages import COUNT_TOKENS, MESSAGES
 from providers.simulator.models import ANTHROPIC_MODEL, ANTHROPIC_MODELS, OPENAI_MODEL, OPENAI_MODELS
 from providers.simulator.requests import Request
+from providers.simulator.responses import Responses
 from providers.simulator.script import Ending, Script
 from providers.simulator.turn import Turn, compose
 
@@ -41,16 +43,18 @@ class Provider:
         self._counters = counters
         self._numbers = itertools.count(1)
         self._failures: Counter[str] = Counter()
-        self._asks: dict[tuple[str, bytes, bytes, bytes], Ask] = {}
+        self._asks: dict[tuple[str, str, bytes, bytes, bytes], Ask] = {}
+        self._responses = Responses()
 
     def reset(self) -> None:
         self._failures.clear()
+        self._responses.clear()
 
     def answer(self, request: Request) -> Script:
         """Every request has an answer; refusals are answers in the dialect of the path."""
         number = next(self._numbers)
         request_id = f"req_sim_{number:06d}"
-        endpoint = route(request)
+        endpoint = self._route(request)
         envelope = _envelope(request) if endpoint is None else endpoint.envelope
         if request.method == "HEAD":
             # Nothing answers HEAD, and a body would be taken for the next answer.
@@ -64,6 +68,8 @@ class Provider:
             self._check_credentials(request, envelope)
             ask = self._read(endpoint, request)
             behaviour = self._behaviour(ask, request)
+            if behaviour.seals and ask.unsealed:
+                raise ApiError(400, ask.unsealed)
         except ApiError as error:
             return _refusal(error, envelope, request_id)
         if script := _fault(behaviour, envelope, request_id):
@@ -71,20 +77,31 @@ class Provider:
         turn = compose(ask, behaviour, number=number, created=int(time.time()))
         return _perform(endpoint, ask, turn, behaviour, request_id)
 
+    def _route(self, request: Request) -> Endpoint[Any] | None:
+        """Every path stands under /v1 and bare; a trailing part of /models/ is a model's name."""
+        if endpoint := route_gemini(request):
+            return endpoint
+        path = request.path.removeprefix("/v1")
+        if endpoint := self._responses.route(path, request.method):
+            return endpoint
+        if path == "/models":
+            return ANTHROPIC_MODELS if request.header(b"anthropic-version") else OPENAI_MODELS
+        if path.startswith("/models/"):
+            return ANTHROPIC_MODEL if request.header(b"anthropic-version") else OPENAI_MODEL
+        return ROUTES.get(path)
+
     def _check_credentials(self, request: Request, envelope: Envelope) -> None:
-        key = request.header(b"x-api-key")
+        key = envelope.find_key(request)
         if not key:
-            scheme, _, key = request.header(b"authorization").partition(b" ")
-            key = key.strip() if scheme.lower() == b"bearer" else b""
-        if not key:
-            raise ApiError(401, envelope.no_credentials)
+            raise ApiError(envelope.no_credentials_status, envelope.no_credentials)
         if self._key is not None and not hmac.compare_digest(key, self._key):
-            raise ApiError(401)
+            raise ApiError(envelope.wrong_credentials_status, code=envelope.wrong_credentials_code)
 
     def _read(self, endpoint: Endpoint[Any], request: Request) -> Ask:
         """What is asked for; a load generator's hundredth copy of a request is not checked again."""
         key = (
             request.path,
+            request.query,
             request.body,
             request.header(b"content-type"),
             request.header(b"anthropic-version"),
@@ -92,7 +109,7 @@ class Provider:
         ask = self._asks.get(key)
         if ask is None:
             ask = endpoint.read(request)
-            if len(request.body) <= LARGEST_KEPT_BYTES:
+            if len(request.body) <= LARGEST_KEPT_BYTES and not ask.is_volatile:
                 if len(self._asks) >= MOST_KEPT_ASKS:
                     self._asks.clear()
                 self._asks[key] = ask
@@ -101,6 +118,7 @@ class Provider:
     def _behaviour(self, ask: Ask, request: Request) -> Behaviour:
         if ask.model:
             self._counters.by_model[ask.model] += 1
+            self._counters.seals += ask.seals
         try:
             behaviour = read_behaviour(ask.model, markers(ask.text))
         except UnknownModel as error:
@@ -121,23 +139,16 @@ class Provider:
         return behaviour.with_faults() if fails else behaviour.without_faults()
 
 
-def route(request: Request) -> Endpoint[Any] | None:
-    """Every path stands under /v1 and bare; a trailing part of /models/ is a model's name."""
-    path = request.path.removeprefix("/v1")
-    if path == "/models":
-        return ANTHROPIC_MODELS if request.header(b"anthropic-version") else OPENAI_MODELS
-    if path.startswith("/models/"):
-        return ANTHROPIC_MODEL if request.header(b"anthropic-version") else OPENAI_MODEL
-    return ROUTES.get(path)
-
-
 def _envelope(request: Request) -> Envelope:
     """Whose error to answer where no path says it."""
+    if is_gemini(request):
+        return GEMINI
     return ANTHROPIC if request.header(b"anthropic-version") else OPENAI
 
 
 def _refusal(error: ApiError, envelope: Envelope, request_id: str, behaviour: Behaviour = delivery.HEALTHY) -> Script:
     headers = envelope.headers(request_id, spent=error.status == 429)
+    error.retry_after = behaviour.retry_after
     headers += [
         b"%b: %b" % (name, value.encode())
         for name, value in (
@@ -145,7 +156,7 @@ def _refusal(error: ApiError, envelope: Envelope, request_id: str, behaviour: Be
             (b"retry-after-ms", behaviour.retry_after_ms),
             (b"x-should-retry", behaviour.should_retry),
         )
-        if value is not None
+        if value is not None and not envelope.retries_in_body
     ]
     return delivery.whole(
         envelope.body(error, request_id),
@@ -167,7 +178,7 @@ def _fault(behaviour: Behaviour, envelope: Envelope, request_id: str) -> Script 
     if behaviour.html:
         headers = envelope.headers(request_id, content_type=HTML_TYPE)
         return delivery.whole(HTML, headers=headers, status=behaviour.status or 502, behaviour=behaviour)
-    if behaviour.status is not None and behaviour.error_event is None:
+    if behaviour.status is not None and behaviour.error_event is None and behaviour.failed is None:
         error = ApiError(behaviour.status, code=behaviour.code)
         return _refusal(error, envelope, request_id, behaviour)
     return None
@@ -181,18 +192,26 @@ def _is_swapped(ask: Ask, behaviour: Behaviour) -> bool:
 def _perform(endpoint: Endpoint[Any], ask: Ask, turn: Turn, behaviour: Behaviour, request_id: str) -> Script:
     envelope = endpoint.envelope
     write = endpoint.frames if ask.stream != _is_swapped(ask, behaviour) else None
-    content_type = JSON if write is None else EVENT_STREAM
+    content_type = JSON if write is None else endpoint.stream_type
     headers = envelope.headers(request_id, content_type=content_type)
     if behaviour.no_type:
         headers.remove(content_type)
+    if endpoint.keep is not None:
+        endpoint.keep(ask, turn)
     if write is not None:
         frames = injure(write(ask, turn), behaviour, envelope)
         return delivery.stream(frames, headers=headers, behaviour=behaviour, envelope=envelope)
-    if behaviour.error_event is not None:
-        # What a stream says half-way, a whole answer says in its body, with a 200 all the same.
-        body = envelope.body(ApiError(behaviour.status or 529, code=behaviour.code), request_id)
-    else:
-        body = endpoint.whole(ask, turn)
+    body = _failure(endpoint, ask, turn, behaviour, request_id) or endpoint.whole(ask, turn)
     # As long as the stream would have taken.
     seconds = behaviour.first + behaviour.interval * max(0, turn.tokens - 1)
     return delivery.whole(body, headers=headers, behaviour=behaviour, seconds=seconds)
+
+
+def _failure(endpoint: Endpoint[Any], ask: Ask, turn: Turn, behaviour: Behaviour, request_id: str) -> bytes | None:
+    """What a stream says half-way, a whole answer says in its body, with a 200 all the same."""
+    error = ApiError(behaviour.status or 529, code=behaviour.code)
+    if behaviour.failed is not None and endpoint.failed is not None:
+        return endpoint.failed(endpoint.whole(ask, turn), error, endpoint.envelope.usual(error))
+    if behaviour.error_event is not None or behaviour.failed is not None:
+        return endpoint.envelope.body(error, request_id)
+    return None

@@ -7,11 +7,11 @@ and one content-bearing frame when streamed. (A redacted thought costs tokens th
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 
 import orjson
 
-from providers.simulator.ask import Ask, Tool
+from providers.simulator.agent import Move, play
+from providers.simulator.ask import Ask, Tool, ToolKind
 from providers.simulator.behaviour import MARKER, Behaviour, Finish, Thinking, Tools, UsageShape
 from providers.simulator.examples import example
 
@@ -20,6 +20,11 @@ MULTIBYTE = "Zażółć gęślą jaźń — 你好 世界 🙂 naïve café."
 THOUGHT = "Let me think about this first."
 FRAGMENT_CHARACTERS = 8
 PARALLEL_CALLS = 3  # at most; an agent declares dozens of tools
+ACTIONS = {
+    ToolKind.LOCAL_SHELL: {"type": "exec", "command": ["pwd"], "env": {}},
+    ToolKind.SHELL: {"commands": ["pwd"]},
+    ToolKind.APPLY_PATCH: {"type": "create_file", "path": "a.txt", "diff": "+a\n"},
+}
 HUGE = 3_000_000_000  # more than 32 bits hold
 
 
@@ -46,7 +51,9 @@ class Thought:
 class Call:
     id: str  # the dialect puts its prefix in front
     name: str
-    fragments: tuple[str, ...]
+    fragments: tuple[str, ...]  # of its JSON, or of its free text
+    kind: ToolKind = ToolKind.FUNCTION
+    namespace: str = ""
 
     @property
     def tokens(self) -> int:
@@ -73,6 +80,8 @@ class Turn:
     created: int
     parts: tuple[Part, ...]
     finish: Finish
+    reason: str | None  # None = the dialect's word for `finish`
+    block: str | None
     tokens: int  # really said; `usage` is what is claimed
     usage: Usage | None
     usage_shape: UsageShape = UsageShape.REPORTED
@@ -96,6 +105,8 @@ def compose(ask: Ask, behaviour: Behaviour, *, number: int, created: int) -> Tur
         created=created,
         parts=parts,
         finish=behaviour.finish or finish,
+        reason=behaviour.reason,
+        block=behaviour.block,
         tokens=tokens,
         usage=_usage(ask, behaviour, parts, tokens),
         usage_shape=behaviour.usage,
@@ -103,15 +114,15 @@ def compose(ask: Ask, behaviour: Behaviour, *, number: int, created: int) -> Tur
     )
 
 
-def signature(text: str) -> str:
-    """What the simulator signs a thought with; it takes a thought back only with this."""
-    return "sim" + sha256(text.encode()).hexdigest()
-
-
 def _parts(ask: Ask, behaviour: Behaviour, number: int) -> tuple[tuple[Part, ...], Finish]:
     thought: tuple[Part, ...] = ()
     if behaviour.thinking is not None:
         thought = (Thought(kind=behaviour.thinking, pieces=_known_words(THOUGHT, None)),)
+    if behaviour.agent and ask.tools and ask.schema is None:
+        move = play(ask)
+        if isinstance(move, Move):
+            return (*thought, _agent_call(move, number)), Finish.TOOL_CALLS
+        return (*thought, Text(pieces=_split_words(move, None))), Finish.STOP
     if calls := _calls(ask, behaviour, number):
         return thought + _around(calls, ask, behaviour), Finish.TOOL_CALLS
     pieces = _pieces(ask, behaviour)
@@ -171,10 +182,27 @@ def _called(ask: Ask, behaviour: Behaviour) -> list[Tool]:
 
 
 def _call(tool: Tool, call_id: str, size: int, is_cut: bool) -> Call:
-    arguments = orjson.dumps(example(tool.schema)).decode()
+    said = _said(tool)
     if is_cut:
-        arguments = arguments[: len(arguments) // 2]
-    return Call(id=call_id, name=tool.name, fragments=_fragments(arguments, size))
+        said = said[: len(said) // 2]
+    fragments = _fragments(said, size)
+    return Call(id=call_id, name=tool.name, fragments=fragments, kind=tool.kind, namespace=tool.namespace)
+
+
+def _agent_call(move: Move, number: int) -> Call:
+    return Call(
+        id=f"{number:06d}_0",
+        name=move.tool.name,
+        fragments=_fragments(move.said, FRAGMENT_CHARACTERS),
+        kind=move.tool.kind,
+        namespace=move.tool.namespace,
+    )
+
+
+def _said(tool: Tool) -> str:
+    if tool.kind is ToolKind.CUSTOM:
+        return f"some input for {tool.name}"
+    return orjson.dumps(ACTIONS.get(tool.kind) or example(tool.schema)).decode()
 
 
 def _fragments(text: str, size: int) -> tuple[str, ...]:

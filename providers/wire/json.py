@@ -1,6 +1,7 @@
 """JSON in and out, fast where it can be and lenient where it must: lone surrogates and huge numbers survive. Pure."""
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ def read_json(data: bytes | str) -> Any:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         pass
     try:
-        return json.loads(data, parse_constant=_refuse)
+        return json.loads(data, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -34,3 +35,11 @@ def write_json(value: Any) -> bytes:
 
 def _refuse(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    """Return a number; one that no double holds would be written back as null."""
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is too large")
+    return value

@@ -1,3 +1,3 @@
-from routing.admin import alias, api_key, revision, route
+from routing.admin import alias, api_key, revision, route, stored_response
 
-__all__ = ["alias", "api_key", "revision", "route"]
+__all__ = ["alias", "api_key", "revision", "route", "stored_response"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from ninja import Router
+from providers.dialects.gemini import wire as gemini_wire
 
 from providers.dialects.anthropic_messages import wire as anthropic_wire
 from providers.dialects.openai_chat import wire as openai_wire
@@ -15,9 +16,11 @@ from tenants.errors import NotFound
 
 router = Router(tags=["models"])
 
+WIRES: dict[str, ModuleType] = {"anthropic_messages": anthropic_wire, "gemini": gemini_wire}
 JSON = ((b"content-type", b"application/json"),)
 
 
+@router.get("/v1beta/models", url_name="models_beta")
 @router.get("/v1/models", url_name="models")
 async def list_models(request: DataPlaneRequest) -> WholeResponse:
     """List the aliases that this key may use."""
@@ -25,6 +28,7 @@ async def list_models(request: DataPlaneRequest) -> WholeResponse:
     return _answer(_wire(request).model_list(names))
 
 
+@router.get("/v1beta/models/{path:name}", url_name="model_beta")
 @router.get("/v1/models/{path:name}", url_name="model")
 async def get_model(request: DataPlaneRequest, name: str) -> WholeResponse:
     """Describe one alias."""
@@ -34,8 +38,8 @@ async def get_model(request: DataPlaneRequest, name: str) -> WholeResponse:
 
 
 def _wire(request: DataPlaneRequest) -> ModuleType:
-    """Return the shapes of the caller's dialect, which its headers tell."""
-    return anthropic_wire if request.exchange.speaks_anthropic else openai_wire
+    """Return the shapes of the caller's dialect, which its path and headers tell."""
+    return WIRES.get(request.exchange.dialect, openai_wire)
 
 
 def _answer(content: dict[str, Any]) -> WholeResponse:

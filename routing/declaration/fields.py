@@ -108,6 +108,8 @@ TENANT = Fields(
         "allowed_models": "models",
         "translation_policy": "translation_policy",
         "unpriced_policy": "unpriced_policy",
+        "stores_responses": "stores_responses",
+        "response_retention_days": "response_retention_days",
     }
 )
 

@@ -349,6 +349,11 @@ class TenantEntry(Governed):
     unpriced_policy: str = optional(
         read.choice(Tenant.UnpricedPolicy.values, "a policy"), default=default_of(Tenant, "unpriced_policy")
     )
+    stores_responses: bool = optional(read.boolean, default=default_of(Tenant, "stores_responses"))
+    response_retention_days: int = optional(
+        read.whole(minimum=1, maximum=most(Tenant, "response_retention_days")),
+        default=default_of(Tenant, "response_retention_days"),
+    )
     suspended: bool | None = optional(read.boolean, default=None)
     projects: tuple[ProjectEntry, ...] = optional(read.entries(ProjectEntry), default=())
     api_keys: tuple[ApiKeyEntry, ...] = optional(read.entries(ApiKeyEntry), default=())

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from providers.canonical.inbound import Operation
+from providers.canonical.losses import Loss, Weight, heaviest
 from providers.pricing import price_at
-from routing.snapshot import LiveRoute, LiveTarget
+from routing.snapshot import LiveDeployment, LiveRoute, LiveTarget
 
 type Random = Callable[[], float]  # uniform in [0, 1)
 
@@ -16,7 +17,8 @@ class Dropped:
     """A target that will not be tried, and why."""
 
     deployment: str
-    reason: str  # disabled, wrong_kind, wrong_dialect, unpriced
+    reason: str  # disabled, wrong_kind, wrong_dialect, unpriced, translation_forbidden, untranslatable
+    loss: Loss | None = None  # what a translation would lose and may not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,27 @@ class Plan:
     retries: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translations:
+    """Whether a request may be translated: the tenant's policy, and what each deployment would lose."""
+
+    policy: str  # never, no_degrading, allow
+    losses: Callable[[LiveDeployment], Sequence[Loss]] | None  # None: the operation has no translation
+
+    def judge(self, deployment: LiveDeployment) -> tuple[str | None, Loss | None]:
+        """Return why a deployment of another dialect is not asked, and which loss forbids it; None, None when it is."""
+        if self.losses is None:
+            return "wrong_dialect", None
+        if self.policy == "never":
+            return "translation_forbidden", None
+        worst = heaviest(self.losses(deployment))
+        limit = Weight.COSMETIC if self.policy == "no_degrading" else Weight.DEGRADES
+        return (None, None) if worst is None or worst.weight <= limit else ("untranslatable", worst)
+
+
+NO_TRANSLATION = Translations(policy="never", losses=None)
+
+
 def compile_plan(
     route: LiveRoute,
     operation: Operation,
@@ -36,17 +59,21 @@ def compile_plan(
     random: Random,
     moment: float = 0.0,
     refuses_unpriced: bool = False,
+    translation: Translations = NO_TRANSLATION,
 ) -> Plan:
     """Order a route's targets: by priority, and by weighted chance within one priority."""
     fitting, dropped = [], []
     for target in route.targets:
+        slug, loss = target.deployment.facts.slug, None
         reason = _reason_to_drop(target, operation)
         if reason is None and refuses_unpriced and price_at(target.deployment.facts.prices, "sell", moment) is None:
             reason = "unpriced"
+        if reason is None and operation.dialect not in target.deployment.dialects:
+            reason, loss = translation.judge(target.deployment)
         if reason is None:
             fitting.append(target)
         else:
-            dropped.append(Dropped(deployment=target.deployment.facts.slug, reason=reason))
+            dropped.append(Dropped(deployment=slug, reason=reason, loss=loss))
     if len(fitting) > 1:
         fitting.sort(key=lambda target: (target.facts.priority, _lot(target.facts.weight, random)))
     return Plan(route=route, targets=fitting, dropped=dropped, retries=route.facts.retries)
@@ -66,6 +93,4 @@ def _reason_to_drop(target: LiveTarget, operation: Operation) -> str | None:
         return "disabled"
     if deployment.facts.kind != operation.kind:
         return "wrong_kind"
-    if deployment.dialect != operation.dialect:
-        return "wrong_dialect"
     return None

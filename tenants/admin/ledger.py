@@ -9,11 +9,19 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, FieldTextFilter
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    FieldTextFilter,
+)
 from unfold.decorators import display
 
 from gateway_site.infra.admin import LedgerAdmin, RecentFilter, badge, plain
 from tenants.models import ApiKey, Tenant, UsageDay, UsageHour, UsageRecord
+from tenants.usage_event import heaviest
 
 OUTCOME_KINDS = {
     "served": "success",
@@ -23,6 +31,11 @@ OUTCOME_KINDS = {
     "upstream_failed": "danger",
     "cut": "danger",
     "gateway_failed": "danger",
+}
+WEIGHTS = {
+    "cosmetic": ("cosmetic", "info"),
+    "degrades": ("degrades", "warning"),
+    "changes_answer": ("changes the answer", "danger"),
 }
 COST_KINDS = {"exact": "success", "estimated": "warning", "unpriced": "danger"}
 TOKENS = (
@@ -43,6 +56,24 @@ class HoursFilter(RecentFilter):
 class DaysFilter(RecentFilter):
     field = "starts_at"
     default = "31d"
+
+
+class TranslationFilter(DropdownFilter):
+    """Both choices are read from the one index of translated records; see the table's third migration."""
+
+    title = "translation"
+    parameter_name = "translation"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("translated", "Translated"), ("lossy", "With losses")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "translated":
+                return queryset.translated()
+            case "lossy":
+                return queryset.lossy()
+        return queryset
 
 
 class UsageAdmin(LedgerAdmin):
@@ -106,6 +137,7 @@ class UsageRecordAdmin(UsageAdmin):
         "served_by",
         "outcome_label",
         "http_status",
+        "losses_label",
         "tokens",
         "price",
         "about_latency",
@@ -116,6 +148,7 @@ class UsageRecordAdmin(UsageAdmin):
         ("api_key", AutocompleteSelectFilter),
         ("outcome", ChoicesDropdownFilter),
         ("cost_status", ChoicesDropdownFilter),
+        TranslationFilter,
         ("alias", FieldTextFilter),
     )
     search_fields = ("request_id", "correlation_id")
@@ -125,8 +158,9 @@ class UsageRecordAdmin(UsageAdmin):
         ("Who", {"fields": (("tenant_name", "project"), ("api_key_name", "end_user"))}),
         (
             "What",
-            {"fields": (("alias", "route"), ("provider", "deployment"), ("model", "dialect"), "is_streamed")},
+            {"fields": (("alias", "route"), ("provider", "deployment"), ("model", "is_streamed"))},
         ),
+        ("Translation", {"fields": (("dialect", "dialect_upstream"), "loss_list")}),
         ("Cost", {"fields": (("price", "cost_status_label"), "own_price", *TOKENS)}),
         ("Time", {"fields": (("latency", "first_token"), "overhead")}),
         ("Trace", {"fields": (("request_id", "correlation_id"), ("revision", "worker"), "attempts")}),
@@ -134,6 +168,7 @@ class UsageRecordAdmin(UsageAdmin):
     readonly_fields = (
         "outcome_label",
         "http_status",
+        "loss_list",
         "tenant_name",
         "api_key_name",
         "price",
@@ -158,6 +193,23 @@ class UsageRecordAdmin(UsageAdmin):
     def http_status(self, record: UsageRecord) -> int:
         return record.status
 
+    @display(description="Losses")
+    def losses_label(self, record: UsageRecord) -> str:
+        """How many, in the colour of the heaviest."""
+        if not record.losses:
+            return ""
+        word, kind = _weight(heaviest(loss["weight"] for loss in record.losses))
+        return badge(f"{len(record.losses)}: {word}", kind)
+
+    @display(description="Losses")
+    def loss_list(self, record: UsageRecord) -> SafeString | None:
+        """What did not get across, where the client wrote it and why."""
+        if not record.losses:
+            return None
+        rows = ((loss["path"], badge(*_weight(loss["weight"])), loss["why"]) for loss in record.losses)
+        items = format_html_join("", '<li><code class="break-words">{}</code> {} {}</li>', rows)
+        return format_html('<ul class="flex flex-col gap-1">{}</ul>', items)
+
     @display(description="Started")
     def started(self, record: UsageRecord) -> str:
         return f"{record.started_at:%Y-%m-%d %H:%M:%S}"
@@ -177,6 +229,11 @@ class UsageRecordAdmin(UsageAdmin):
     @display(description="Gateway overhead")
     def overhead(self, record: UsageRecord) -> str | None:
         return None if record.overhead_us is None else f"{record.overhead_us:,} µs"
+
+
+def _weight(name: str) -> tuple[str, str]:
+    """The word for a weight, and its colour."""
+    return WEIGHTS.get(name, (name, ""))
 
 
 def _uuid(text: str) -> UUID | None:

@@ -65,7 +65,8 @@ class TenantAdmin(Admin):
         status = (None, {"fields": (("status", "suspended_reason"),)})
         what = (None, {"fields": (("name", "slug"), "timezone")})
         may = ("What it may use", {"fields": ("allowed_models", "translation_policy", "unpriced_policy")})
-        return (what, may) if obj is None else (status, what, may)
+        kept = ("Stored responses", {"fields": (("stores_responses", "response_retention_days"),)})
+        return (what, may, kept) if obj is None else (status, what, may, kept)
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
         """A tenant that does not exist yet has no keys to show."""

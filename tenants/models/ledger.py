@@ -13,7 +13,7 @@ from django.db import models
 
 from tenants.models.api_key import ApiKey
 from tenants.models.tenant import Tenant
-from tenants.querysets import TenantScopedQuerySet
+from tenants.querysets import TenantScopedQuerySet, UsageRecordQuerySet
 
 TOKEN_FIELDS = (
     "input_tokens",
@@ -87,6 +87,12 @@ class UsageRecord(models.Model):
     outcome = models.CharField(max_length=16, choices=Outcome.choices)
     error_code = models.CharField(max_length=64, blank=True)
     attempts = models.JSONField(default=list, encoder=DjangoJSONEncoder)
+    dialect_upstream = models.CharField(
+        max_length=32, blank=True, help_text="What the upstream was asked in; empty when none was asked."
+    )
+    losses = models.JSONField(
+        default=list, encoder=DjangoJSONEncoder, help_text="What its translation could not carry: path, weight and why."
+    )
     input_tokens = _tokens()
     cache_read_tokens = _tokens()
     cache_write_5m_tokens = _tokens()
@@ -103,7 +109,7 @@ class UsageRecord(models.Model):
     revision = models.PositiveIntegerField(null=True, blank=True)
     worker = models.CharField(max_length=64, blank=True)
 
-    objects = TenantScopedQuerySet["UsageRecord"].as_manager()
+    objects = UsageRecordQuerySet["UsageRecord"].as_manager()
 
     class Meta:
         ordering: ClassVar = ["-started_at", "-request_id"]

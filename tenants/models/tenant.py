@@ -8,6 +8,7 @@ from typing import ClassVar
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -53,6 +54,14 @@ class Tenant(models.Model):
         max_length=16, choices=TranslationPolicy.choices, default=TranslationPolicy.ALLOW
     )
     unpriced_policy = models.CharField(max_length=16, choices=UnpricedPolicy.choices, default=UnpricedPolicy.ALLOW)
+    stores_responses = models.BooleanField(
+        default=True, help_text="Keep the answers of /v1/responses, so that later requests can go on from them."
+    )
+    response_retention_days = models.PositiveSmallIntegerField(
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(365)],
+        help_text="Days until a stored response is deleted.",
+    )
     suspended_at = models.DateTimeField(null=True, blank=True, help_text="Set: all its keys are refused with 403.")
     suspended_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

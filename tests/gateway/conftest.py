@@ -8,7 +8,7 @@ from tenants.keys import generate
 from tests.environment import STATE_DIR
 from tests.gateway.stack import ROOT, Stack, running_stack
 
-NAMES = ("ALICE", "NARROW", "LIMITED", "SERIAL", "EXPIRED", "REVOKED", "CHARLIE", "SUSPENDED")
+NAMES = ("ALICE", "NARROW", "LIMITED", "SERIAL", "EXPIRED", "REVOKED", "CHARLIE", "SUSPENDED", "PURIST")
 
 
 class Keys:
@@ -26,6 +26,7 @@ class Keys:
     revoked: str
     charlie: str
     suspended: str
+    purist: str
 
 
 @pytest.fixture(scope="session")

@@ -357,7 +357,6 @@ def without_numbers(answer: bytes) -> bytes:
         "status=422",
         "status=429 retry_after=7",
         "status=429 retry_after_ms=700 should_retry=false",
-        "status=429 code=insufficient_quota",
         "status=500",
         "status=503 retry_after=1",
         "status=529",

@@ -383,13 +383,20 @@ def test_what_is_reported_as_nothing_costs_nothing(
 
 
 @both_dialects
-def test_a_whole_answer_to_a_request_for_a_stream_is_an_error_and_costs_nothing(
-    stack: Stack, keys: Keys, dialect: Dialect
-) -> None:
+def test_a_whole_answer_to_a_request_for_a_stream_becomes_one(stack: Stack, keys: Keys, dialect: Dialect) -> None:
     reply = stack.post(dialect.path, keys.alice, dialect.body("[[json_for_stream=1]]", stream=True))
-    assert reply.status_code == 502
-    assert reply.headers["x-tollgate-error"] == "upstream_failed"
-    assert tokens_and_cost(stack, reply.headers["x-request-id"])[2] == 0
+    assert reply.headers["content-type"] == "text/event-stream"
+    assert reply.content.endswith(dialect.end)
+    assert b"twelve" in reply.content
+    assert tokens_and_cost(stack, reply.headers["x-request-id"])[2] > 0
+
+
+@both_dialects
+def test_a_stream_for_a_request_for_a_whole_answer_becomes_one(stack: Stack, keys: Keys, dialect: Dialect) -> None:
+    reply = stack.post(dialect.path, keys.alice, dialect.body("[[stream_for_json=1]]"))
+    assert reply.headers["content-type"] == "application/json"
+    assert "The simulator answers with a sentence of twelve words and then stops." in json.dumps(reply.json())
+    assert tokens_and_cost(stack, reply.headers["x-request-id"])[2] > 0
 
 
 @both_dialects

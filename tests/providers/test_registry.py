@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from providers import dialects
-from providers.adapters.base import Adapter, api_key, bearer, x_api_key
+from providers.adapters.base import Adapter, api_key, bearer, x_api_key, x_goog_api_key
 from providers.addresses import refuse_private_address, validate_base_url
 from providers.canonical.inbound import Operation
 from providers.dialects.base import Dialect
@@ -20,7 +20,7 @@ each_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DI
 
 
 def test_every_adapter_module_is_registered_under_its_own_name():
-    modules = {path.stem for path in (FOLDER.parent / "adapters").glob("*.py")} - {"__init__", "base"}
+    modules = {path.stem for path in (FOLDER.parent / "adapters").glob("*.py")} - {"__init__", "base", "quirks"}
     assert set(ADAPTERS) == modules
     assert all(name == adapter.name for name, adapter in ADAPTERS.items())
 
@@ -88,6 +88,7 @@ def test_an_adapter_may_have_a_path_of_its_own():
         (bearer, (("Authorization", "Bearer k"),)),
         (x_api_key, (("x-api-key", "k"),)),
         (api_key, (("api-key", "k"),)),
+        (x_goog_api_key, (("x-goog-api-key", "k"),)),
     ],
 )
 def test_without_a_credential_no_header_is_sent(authorize, headers: tuple[tuple[str, str], ...]):

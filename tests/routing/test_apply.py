@@ -343,6 +343,22 @@ def test_every_scope_has_limits_of_its_own():
     assert not RateLimit.objects.for_tenant(Tenant.objects.get(slug="charlie")).exists()
 
 
+def test_it_sets_how_long_a_tenants_responses_are_stored():
+    declare("tenants: [{slug: alice}]")
+    text = "tenants: [{slug: alice, stores_responses: false, response_retention_days: 7}]"
+    assert changes(text) == [
+        "~ tenant alice: stores_responses true → false, response_retention_days 30 → 7",
+    ]
+    assert changes(text) == []
+    declare("tenants: [{slug: alice}]")
+    alice = Tenant.objects.get()
+    assert (alice.stores_responses, alice.response_retention_days) == (True, 30)
+    for days in (0, 366):
+        assert refusals(f"tenants: [{{slug: alice, response_retention_days: {days}}}]") == [
+            "f:1: tenants[0].response_retention_days: must be a whole number, from 1 to 365"
+        ]
+
+
 def test_a_tenant_is_called_by_its_slug_until_it_has_a_name():
     declare(TENANTS)
     assert Tenant.objects.get(slug="alice").name == "alice"

@@ -78,6 +78,8 @@ def test_it_is_readable():
       - slug: acme
         name: Acme GmbH
         models: [smart, gpt-*]
+        stores_responses: false
+        response_retention_days: 7
         limits:
           - {requests: 600, per: minute, burst: 20}
         api_keys:

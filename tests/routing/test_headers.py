@@ -4,10 +4,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from providers.canonical.inbound import Facts, Inbound
+from providers.canonical.inbound import Facts, Inbound, Operation
+from providers.canonical.losses import Loss, Weight
+from providers.dialects.openai_chat import OPENAI_CHAT
 from providers.dialects.openai_chat.wire import CHAT
+from providers.registry import DIALECTS
 from providers.wire.splice import read_members
-from routing.headers import answer_headers, forwardable, retry_headers, upstream_headers
+from routing.headers import (
+    answer_headers,
+    forwardable,
+    losses_header,
+    retry_headers,
+    translated_headers,
+    upstream_headers,
+    upstream_query,
+)
 from routing.snapshot import LiveDeployment
 
 
@@ -18,7 +29,9 @@ def up(deployment: LiveDeployment, *headers: tuple[bytes, bytes], is_stream: boo
         facts=Facts(model="m", size=2, is_stream=is_stream),
         headers=forwardable(headers),
     )
-    return [(name.lower(), value) for name, value in upstream_headers(inbound, deployment)]
+    return [
+        (name.lower(), value) for name, value in upstream_headers(inbound, deployment, DIALECTS[deployment.dialects[0]])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +124,60 @@ def test_an_answer_comes_with_ours_and_the_open_ones():
         (b"anthropic-ratelimit-requests-remaining", b"5"),
         (b"openai-processing-ms", b"12"),
     ]
+
+
+def test_an_answer_that_has_become_another_says_what_it_is():
+    assert dict(answer_headers(ANSWER, (), b"application/json"))[b"content-type"] == b"application/json"
+
+
+def test_a_client_of_another_dialect_gets_none_of_the_upstreams_headers():
+    fixed = ((b"x-tollgate-route", b"r"),)
+    assert translated_headers(fixed, b"text/event-stream") == [*fixed, (b"content-type", b"text/event-stream")]
+
+
+def test_a_clients_headers_do_not_go_up_with_a_translation(make_deployment):
+    inbound = Inbound(
+        operation=CHAT,
+        members=read_members(b"{}"),
+        facts=Facts(model="m", size=2),
+        headers=forwardable([(b"anthropic-beta", b"a"), (b"x-claude-code-session-id", b"s")]),
+    )
+    names = {name.lower() for name, _ in upstream_headers(inbound, make_deployment(), OPENAI_CHAT, is_translated=True)}
+    assert not names & {"anthropic-beta", "x-claude-code-session-id"}
+
+
+@pytest.mark.parametrize(
+    ("operation_query", "sent", "query"),
+    [
+        ("", b"", ""),
+        ("", b"beta=true", "beta=true"),
+        ("alt=sse", b"", "alt=sse"),
+        ("alt=sse", b"key=tg_secret&alt=json&x=1", "x=1&alt=sse"),
+    ],
+)
+def test_the_clients_key_never_goes_up_in_the_query(operation_query: str, sent: bytes, query: str):
+    operation = Operation(name="chat", dialect="d", kind="chat", path="/", query=operation_query)
+    assert upstream_query(operation, sent) == query
+
+
+def test_losses_are_named_the_heaviest_first_and_as_plain_text():
+    losses = [
+        Loss("tools[0].name", Weight.COSMETIC, "a"),
+        Loss("top_k", Weight.DEGRADES, "b"),
+        Loss("metadata.\r\nx-evil: é", Weight.COSMETIC, "c"),
+    ]
+    assert losses_header(losses) == (
+        (b"x-tollgate-losses", b"top_k;degrades, tools[0].name;cosmetic, metadata.??x-evil:??;cosmetic"),
+    )
+    assert losses_header([]) == ()
+    many = [Loss(f"f{number}", Weight.COSMETIC, "w") for number in range(25)]
+    assert losses_header(many)[0][1].endswith(b"f19;cosmetic, and 5 more")
+
+
+def test_an_error_says_in_seconds_what_its_body_said():
+    silent = SimpleNamespace(headers=())
+    assert retry_headers(silent, 6.2) == [(b"retry-after", b"7")]
+    assert retry_headers(ANSWER, 6.2) == retry_headers(ANSWER)
 
 
 def test_an_error_says_when_to_try_again():

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from providers.canonical.losses import Loss, Weight
 from providers.dialects.anthropic_messages.wire import CHAT as MESSAGES
 from providers.dialects.openai_chat.wire import CHAT, EMBEDDINGS
 from providers.pricing import Price
-from routing.policy.plan import Plan, compile_plan
+from routing.policy.plan import Plan, Translations, compile_plan
 from routing.snapshot import LiveRoute
 
 
@@ -68,13 +69,49 @@ def test_one_target_needs_no_lot(make_route):
         ({"provider": {"is_enabled": False}}, "disabled"),
         ({"kind": "embedding"}, "wrong_kind"),
         ({"dialect": "anthropic_messages"}, "wrong_dialect"),
-        ({"provider": {"dialects": ("anthropic_messages", "openai_chat")}}, "wrong_dialect"),
     ],
 )
 def test_what_does_not_fit_is_dropped_with_its_reason(make_route, details: dict[str, Any], reason: str):
     plan = compile_plan(make_route({"bad": {**details, "priority": 0}, "good": {"priority": 1}}), CHAT, random=never)
     assert order(plan) == ["good"]
     assert [(dropped.deployment, dropped.reason) for dropped in plan.dropped] == [("bad", reason)]
+
+
+def test_a_provider_that_speaks_several_dialects_is_asked_in_the_clients_own(make_route):
+    route = make_route({"both": {"provider": {"dialects": ("anthropic_messages", "openai_chat")}}})
+    assert order(compile_plan(route, CHAT, random=never)) == ["both"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "weight", "reason"),
+    [
+        ("allow", None, None),
+        ("allow", Weight.COSMETIC, None),
+        ("allow", Weight.DEGRADES, None),
+        ("allow", Weight.CHANGES_ANSWER, "untranslatable"),
+        ("no_degrading", Weight.COSMETIC, None),
+        ("no_degrading", Weight.DEGRADES, "untranslatable"),
+        ("no_degrading", Weight.CHANGES_ANSWER, "untranslatable"),
+        ("never", None, "translation_forbidden"),
+    ],
+)
+def test_the_tenants_policy_weighs_what_a_translation_would_lose(make_route, policy, weight, reason):
+    losses = [Loss("seed", Weight.COSMETIC, "there is none"), *([Loss("n", weight, "why")] if weight else [])]
+    route = make_route({"other": {"dialect": "anthropic_messages"}})
+    translation = Translations(policy=policy, losses=lambda deployment: losses)
+    plan = compile_plan(route, CHAT, random=never, translation=translation)
+    assert order(plan) == ([] if reason else ["other"])
+    assert [dropped.reason for dropped in plan.dropped] == ([reason] if reason else [])
+    if reason == "untranslatable":
+        assert plan.dropped[0].loss == losses[1]
+
+
+def test_a_deployment_of_the_clients_dialect_is_never_weighed(make_route):
+    def weigh(deployment: object) -> list[Loss]:
+        raise AssertionError("There is nothing to translate.")
+
+    translation = Translations(policy="never", losses=weigh)
+    assert order(compile_plan(make_route({"a": {}}), CHAT, random=never, translation=translation)) == ["a"]
 
 
 def test_who_refuses_unpriced_models_gets_those_with_a_price_in_force(make_route):

@@ -278,6 +278,20 @@ def test_prices_targets_and_what_may_be_secret_are_only_named(catalogue):
     ]
 
 
+def test_what_an_upstream_says_of_its_model_is_only_named(catalogue):
+    before = compile_snapshot()
+    Deployment.objects.update(capabilities={"max_tokens": 64_000, "capabilities": None}, capabilities_of="gpt-5")
+    after = compile_snapshot()
+    assert after.deployments[0].capabilities == {"max_tokens": 64_000, "capabilities": None}
+    assert differences(before, after) == ["~ deployment openai-large: capabilities (changed)"]
+    assert decode(encode(after)) == after
+
+
+def test_what_an_upstream_said_of_another_model_is_not_published(catalogue):
+    Deployment.objects.update(capabilities={"capabilities": {}}, capabilities_of="gpt-4")
+    assert compile_snapshot().deployments[0].capabilities == {}
+
+
 def test_what_went_is_listed(catalogue):
     assert changes_after(catalogue.alias.delete) == ["- alias smart"]
 

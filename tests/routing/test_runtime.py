@@ -59,6 +59,7 @@ async def runtime_at(state_dir: Path, url: str | None = None) -> AsyncIterator[R
         peppers=settings.TOLLGATE_KEY_PEPPERS,
         cache_size=1_000,
         cache_seconds=600,
+        seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
     )
     await runtime.open()
     try:

@@ -166,7 +166,7 @@ def test_a_live_configuration_is_linked_and_prepared():
     snapshot = LiveSnapshot(FULL, {"p": "sk-ours"})
     target = snapshot.routes["r"].targets[0]
     assert target.deployment is snapshot.deployments["d"]
-    assert target.deployment.dialect == "anthropic_messages"
+    assert target.deployment.dialects == ("anthropic_messages",)
     assert target.deployment.fixed_headers[0] == ("x-api-key", "sk-ours")
     assert snapshot.revision_header == (b"x-tollgate-revision", b"42")
     assert {pool.provider for pool in snapshot.pools} == {"p"}

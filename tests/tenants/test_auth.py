@@ -80,6 +80,7 @@ async def runtime_at(url: str, state_dir: Path) -> AsyncIterator[Runtime]:
         peppers=settings.TOLLGATE_KEY_PEPPERS,
         cache_size=1_000,
         cache_seconds=600,
+        seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
     )
     await runtime.open()
     try:

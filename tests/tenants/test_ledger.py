@@ -20,7 +20,7 @@ from tenants.limits.admission import USAGE_STREAM
 from tenants.models import Tenant, UsageDay, UsageHour, UsageRecord
 from tenants.models.ledger import TOKEN_FIELDS
 from tenants.tasks import DAYS_AHEAD, drain_usage, make_partitions
-from tenants.usage_event import UsageEvent, encode
+from tenants.usage_event import LossRecord, UsageEvent, encode, loss_records
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -170,6 +170,7 @@ def test_a_record_holds_what_the_event_said(client, alice):
         is_streamed=True,
         error_code="late",
         attempts=[{"deployment": "large", "ms": 12, "result": "ok"}],
+        dialect_upstream="anthropic_messages",
         input_tokens=0,
         output_tokens=3_000_000_000,
         cost=Decimal("0.0000000001"),
@@ -187,6 +188,25 @@ def test_a_record_holds_what_the_event_said(client, alice):
     for name in UsageEvent.__struct_fields__:
         if name not in {"request_id", "started_at"}:
             assert getattr(record, name) == getattr(sent, name), name
+
+
+def test_a_record_holds_what_its_translation_lost(client):
+    seed = LossRecord(path="seed", weight="degrades", why="the upstream has no seed")
+    label = LossRecord(path='messages[0]."\\N"\t', weight="cosmetic", why="nobody reads it")
+    append(client, event(alias="lossy", losses=[seed, label]), event(alias="whole"))
+    drain(client)
+    assert UsageRecord.objects.get(alias="lossy").losses == [
+        {"path": "seed", "weight": "degrades", "why": "the upstream has no seed"},
+        {"path": 'messages[0]."\\N"\t', "weight": "cosmetic", "why": "nobody reads it"},
+    ]
+    assert UsageRecord.objects.get(alias="whole").losses == []
+    assert UsageRecord.objects.get(alias="whole").dialect_upstream == ""
+
+
+def test_a_field_with_a_name_that_cannot_be_stored_is_billed_nevertheless(client):
+    append(client, event(losses=loss_records([("a\0b", "degrades", "the upstream's format has no such field")])))
+    assert drain(client).records == 1
+    assert not client.exists(REFUSED_STREAM)
 
 
 def test_what_was_not_reported_is_not_zero(client):
@@ -284,6 +304,33 @@ def test_partitions_of_the_next_days_are_made_ahead():
 
 def test_a_partition_is_named_after_its_day():
     assert partition_name(date(2026, 1, 2)) == "tenants_usagerecord_20260102"
+
+
+# --- Translation ---------------------------------------------------------------------------------------------
+
+
+def test_translated_and_lossy_records_are_found_by_their_index(client):
+    loss = [LossRecord(path="seed", weight="degrades", why="the upstream has no seed")]
+    append(
+        client,
+        event(alias="never-asked"),
+        event(alias="passed-through", dialect_upstream="openai_chat"),
+        event(alias="translated", dialect_upstream="anthropic_messages"),
+        event(alias="lossy", dialect_upstream="anthropic_messages", losses=loss),
+        event(alias="quirk", dialect_upstream="openai_chat", losses=loss),
+    )
+    drain(client)
+    for found, aliases in (
+        (UsageRecord.objects.translated(), {"translated", "lossy"}),
+        (UsageRecord.objects.lossy(), {"lossy", "quirk"}),
+    ):
+        assert {record.alias for record in found} == aliases
+        with connection.cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        plan = found.filter(started_at__gte=NOON - timedelta(days=7))[:51].explain()
+        connection.close()
+        table = partition_name(NOON.date())
+        assert f"Index Scan using {table}_started_at_request_id_idx on {table}" in plan, plan
 
 
 # --- Once ----------------------------------------------------------------------------------------------------

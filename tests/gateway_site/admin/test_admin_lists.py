@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from providers.models import Deployment, ModelPrice, Provider
-from routing.models import ConfigRevision, ModelAlias, Route, RouteTarget
+from routing.models import ConfigRevision, ModelAlias, Route, RouteTarget, StoredResponse
 from tenants.ledger import ensure_partition
 from tenants.models import (
     ApiKey,
@@ -34,7 +34,12 @@ MOST_QUERIES = 30
 ROWS = 12
 RECORDS = "/admin/tenants/usagerecord/"
 REVISIONS = "/admin/routing/configrevision/"
-READ_ONLY = (UsageRecord, UsageHour, UsageDay, ConfigRevision)
+STORED = "/admin/routing/storedresponse/"
+READ_ONLY = (UsageRecord, UsageHour, UsageDay, ConfigRevision, StoredResponse)
+LOSSES = [
+    {"path": "seed", "weight": "degrades", "why": "the upstream has no seed"},
+    {"path": "messages[0].<b>", "weight": "cosmetic", "why": "nobody reads it"},
+]
 
 
 @pytest.fixture
@@ -58,6 +63,12 @@ def record(key: ApiKey, *, started_at: datetime | None = None, **values: object)
     return UsageRecord.objects.create(request_id=uuid.uuid4(), started_at=started_at, api_key=key, **given | values)
 
 
+def stored(key: ApiKey, response_id: str = "resp_1", **values: object) -> StoredResponse:
+    given = {"deployment": "gpt", "dialect": "openai_chat", "is_native": False, "body": b"sealed conversation"}
+    given |= {"expires_at": timezone.now() + timedelta(days=30), "tenant": key.tenant, "api_key": key}
+    return StoredResponse.objects.create(response_id=response_id, **given | values)
+
+
 @pytest.fixture
 def filled(key) -> None:
     """Rows enough to find out which page asks once per row."""
@@ -77,7 +88,8 @@ def filled(key) -> None:
         Budget.objects.create(tenant=key.tenant, api_key=own, amount=1)
         user = User.objects.create_user(f"user-{number}")
         Member.objects.create(tenant=key.tenant, user=user)
-        record(own)
+        record(own, losses=LOSSES)
+        stored(own, f"resp_{number}")
         rollup = {"tenant": key.tenant, "api_key": own, "alias": "smart", "outcome": "served", "cost_status": "exact"}
         UsageHour.objects.create(starts_at=now, **rollup)
         UsageDay.objects.create(starts_at=now, **rollup)
@@ -109,7 +121,7 @@ def test_no_page_asks_more_than_thirty_times(console, filled):
 
 @pytest.mark.parametrize("model", READ_ONLY, ids=lambda model: model.__name__)
 def test_ledgers_and_revisions_refuse_changes(console, filled, model):
-    name = f"admin:tenants_{model._meta.model_name}" if model is not ConfigRevision else "admin:routing_configrevision"
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     first = model.objects.first()
     urls = [reverse(f"{name}_add"), *(reverse(f"{name}_{kind}", args=[first.pk]) for kind in ("change", "delete"))]
     for url in urls:
@@ -127,6 +139,27 @@ def test_a_record_shows_everything(console, key):
         assert part in text
 
 
+def test_a_record_shows_what_its_translation_lost(console, key):
+    shown = record(key, dialect_upstream="anthropic_messages", losses=LOSSES)
+    assert "2: degrades" in console.get(RECORDS).content.decode()
+    text = console.get(reverse("admin:tenants_usagerecord_change", args=[shown.pk])).content.decode()
+    for part in ("anthropic_messages", "seed", "the upstream has no seed", "messages[0].&lt;b&gt;", "cosmetic"):
+        assert part in text
+
+
+def test_records_are_narrowed_to_translated_and_lossy_ones(console, key):
+    record(key, alias="passed-through", dialect_upstream="openai_chat")
+    record(key, alias="translated", dialect_upstream="anthropic_messages")
+    record(key, alias="lossy", dialect_upstream="anthropic_messages", losses=LOSSES)
+
+    def aliases(**query: str) -> set[str]:
+        return {row.alias for row in console.get(RECORDS, **query).context["cl"].result_list}
+
+    assert aliases(translation="translated") == {"translated", "lossy"}
+    assert aliases(translation="lossy") == {"lossy"}
+    assert len(aliases()) == 3
+
+
 def test_records_outlive_the_key_they_name(console, key):
     shown = record(key)
     deleted = key.pk
@@ -137,7 +170,7 @@ def test_records_outlive_the_key_they_name(console, key):
 
 def test_records_are_never_counted_nor_joined(console, key):
     record(key)
-    for query in ({}, {"q": "order-66"}, {"outcome__exact": "served"}, {"_facets": "True"}):
+    for query in ({}, {"q": "order-66"}, {"outcome__exact": "served"}, {"_facets": "True"}, {"translation": "lossy"}):
         with CaptureQueriesContext(connection) as queries:
             console.get(RECORDS, **query)
         asked = [query["sql"] for query in queries if 'FROM "tenants_usagerecord"' in query["sql"]]
@@ -179,6 +212,64 @@ def test_a_record_is_found_by_its_whole_id(console, key):
         assert [row.pk for row in console.get(RECORDS, q=query).context["cl"].result_list] == [wanted.pk]
     assert console.get(RECORDS, q="order").context["cl"].result_list == []
     assert other.pk != wanted.pk
+
+
+# --- Stored responses --------------------------------------------------------------------------------------
+
+
+def test_stored_responses_show_whose_they_are_and_never_what_is_in_them(console, key):
+    here, upstream = stored(key), stored(key, "resp_2", is_native=True, body=b"")
+    deleted = key.pk
+    with CaptureQueriesContext(connection) as queries:
+        listed = console.get(STORED).content.decode()
+        page = console.get(reverse("admin:routing_storedresponse_change", args=[here.pk])).content.decode()
+    for text in (listed, page):
+        assert all(
+            part in text for part in ("resp_1", "acme", "ci", "gpt", "Here, encrypted", "19\N{NO-BREAK SPACE}bytes")
+        )
+        assert "sealed" not in text
+    selected = [query["sql"].split(" FROM ")[0] for query in queries if 'FROM "routing_storedresponse"' in query["sql"]]
+    assert selected
+    assert not any('"body",' in sql or sql.endswith('"body"') for sql in selected)
+    assert (
+        "Upstream" in console.get(reverse("admin:routing_storedresponse_change", args=[upstream.pk])).content.decode()
+    )
+    key.delete()
+    assert f"deleted ({deleted})" in console.get(STORED).content.decode()
+
+
+def test_stored_responses_are_never_counted_nor_joined(console, key):
+    stored(key)
+    for query in ({}, {"q": "resp_1"}, {"tenant__id__exact": str(key.tenant_id)}):
+        with CaptureQueriesContext(connection) as queries:
+            assert len(console.get(STORED, **query).context["cl"].result_list) == 1
+        [asked] = [query["sql"] for query in queries if 'FROM "routing_storedresponse"' in query["sql"]]
+        assert "COUNT(" not in asked
+        assert "JOIN" not in asked
+        assert "LIMIT 51" in asked
+
+
+def test_a_stored_response_is_found_by_its_whole_id_and_by_its_tenant(console, key):
+    other = create_key(tenant=Tenant.objects.create(slug="charlie"), name="ci")[0]
+    stored(key, "resp_1")
+    stored(other, "resp_11")
+
+    def found(**query: str) -> list[str]:
+        return [row.response_id for row in console.get(STORED, **query).context["cl"].result_list]
+
+    assert found(q="resp_1") == ["resp_1"]
+    assert found(q="resp") == []
+    assert found(tenant__id__exact=str(other.tenant_id)) == ["resp_11"]
+    assert found() == ["resp_11", "resp_1"]
+
+
+def test_a_tenant_with_stored_responses_can_be_deleted_and_takes_them_along(console, key):
+    charlie = create_key(tenant=Tenant.objects.create(slug="charlie"), name="ci")[0]
+    stored(key)
+    stored(charlie)
+    url = reverse("admin:tenants_tenant_delete", args=[key.tenant_id])
+    assert console.client.post(url, {"post": "yes"}).status_code == 302
+    assert [row.tenant_id for row in StoredResponse.objects.all()] == [charlie.tenant_id]
 
 
 # --- Revisions ---------------------------------------------------------------------------------------------

@@ -89,6 +89,18 @@ def test_no_models_means_all_of_them(console, tenant):
     assert tenant.allowed_models is None
 
 
+def test_it_sets_how_long_a_tenant_s_responses_are_stored(console, tenant, errors):
+    assert (tenant.stores_responses, tenant.response_retention_days) == (True, 30)
+    fields = console.fields(change(tenant))
+    assert (fields["stores_responses"], fields["response_retention_days"]) == ("on", "30")
+    fields.pop("stores_responses")  # a box that is not ticked
+    console.client.post(change(tenant), fields | {"response_retention_days": "7", "_save": "Save"})
+    tenant.refresh_from_db()
+    assert (tenant.stores_responses, tenant.response_retention_days) == (False, 7)
+    for days in ("0", "366"):
+        assert "response_retention_days" in errors(console.submit(change(tenant), response_retention_days=days))
+
+
 def test_wrong_input_names_the_field(console, errors):
     response = console.submit(
         f"{TENANTS}add/",

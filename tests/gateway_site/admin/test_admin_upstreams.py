@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from gateway_site.infra import secrets
 from providers.models import Deployment, ModelPrice, Provider
@@ -196,6 +197,19 @@ def test_a_deployment_is_switched(console, deployment):
     console.confirm(reverse("admin:providers_deployment_enable", args=[deployment.pk]))
     deployment.refresh_from_db()
     assert deployment.is_enabled
+
+
+def test_a_deployment_shows_what_its_upstream_says_of_its_model(console, deployment):
+    page = change(deployment)
+    assert "<pre" not in console.get(page).content.decode()
+    told = {"capabilities": {"image_input": {"supported": True}}, "display_name": "<Sonnet>"}
+    Deployment.objects.update(capabilities=told, capabilities_of=deployment.model, capabilities_at=timezone.now())
+    text = console.get(page).content.decode()
+    assert "image_input" in text
+    assert "&lt;Sonnet&gt;" in text
+    console.submit(page, capabilities="{}", told="{}", region="eu")
+    deployment.refresh_from_db()
+    assert (deployment.capabilities, deployment.region) == (told, "eu")
 
 
 # --- Routes ------------------------------------------------------------------------------------------------

@@ -5,7 +5,14 @@ import json
 import anthropic
 import pytest
 
-from providers.dialects.anthropic_messages.errors import error_frame, is_error_body, read_error, write_error
+from providers.dialects.anthropic_messages.errors import (
+    error_frame,
+    is_error_body,
+    read_error,
+    read_failure,
+    write_error,
+)
+from providers.dialects.base import Failure
 from tenants.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -117,3 +124,58 @@ def test_it_reads_what_an_upstreams_error_says(body: bytes, message: str):
 )
 def test_it_tells_an_error_that_came_with_status_200(body: bytes, is_error: bool):
     assert is_error_body(body) is is_error
+
+
+def refused(message: str, kind: str = "invalid_request_error") -> bytes:
+    error = {"type": kind, "message": message}
+    return json.dumps({"type": "error", "error": error, "request_id": "req_1"}).encode()
+
+
+TOO_LONG = "prompt is too long: 210000 tokens > 200000 maximum"
+OVER = "input length and `max_tokens` exceed context limit: 190000 + 32000 > 200000"
+NO_CREDIT = "Your credit balance is too low to access the Anthropic API."
+BLAMED = "messages.1.content.0.text: text content blocks must be non-empty"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, refused(TOO_LONG), {"message": TOO_LONG, "is_context_length": True}),
+        (400, refused(OVER), {"message": OVER, "is_context_length": True}),
+        (400, refused(NO_CREDIT), {"message": NO_CREDIT, "is_account_empty": True}),
+        (402, refused("Pay.", "billing_error"), {"message": "Pay.", "code": "billing_error", "is_account_empty": True}),
+        (400, refused(BLAMED), {"message": BLAMED, "param": "messages.1.content.0.text"}),
+        (529, refused("Overloaded", "overloaded_error"), {"message": "Overloaded", "code": "overloaded_error"}),
+        (502, b"<html>Bad gateway</html>", {"message": "", "code": ""}),
+        (500, b'{"error":"plain"}', {"message": "plain", "code": ""}),
+        (500, b'{"error":{"type":5}}', {"message": "", "code": ""}),
+    ],
+)
+def test_it_reads_what_an_upstream_says_of_its_failure(status: int, body: bytes, expected: dict[str, object]):
+    assert read_failure(status, body) == Failure(**({"code": "invalid_request_error"} | expected))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (TOO_LONG, TOO_LONG),
+        (
+            "This model's maximum context length is 128000 tokens. However, your messages resulted in 130500 tokens.",
+            "prompt is too long: 130500 tokens > 128000 maximum. ",
+        ),
+        (
+            "The input token count (1,200,000) exceeds the maximum number of tokens allowed (1048576).",
+            "prompt is too long: 1200000 tokens > 1048576 maximum. ",
+        ),
+        ("Your input exceeds the context window of this model.", "prompt is too long: "),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_told_in_the_words_that_clients_look_for(said: str, told: str):
+    error = InvalidRequest(said, code="context_length_exceeded")
+    message = json.loads(write_error(error, "req-1"))["error"]["message"]
+    assert message == (told if told == said else told + said)
+
+
+def test_other_errors_keep_their_words():
+    said = "messages: the limit is 5, and there are 9"
+    assert json.loads(write_error(InvalidRequest(said), "req-1"))["error"]["message"] == said

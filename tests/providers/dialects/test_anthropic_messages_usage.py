@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from providers.canonical.usage import MAX_TOKENS, NOTHING_REPORTED, Usage
-from providers.dialects.anthropic_messages.stream import read_usage, usage_of
+from providers.dialects.anthropic_messages.usage import read_usage, usage_of
 
 ABSURD = (None, 0, 1, 7, -3, 2.5, 1e300, float("inf"), float("-inf"), float("nan"), "9", True, [], {}, 10**40)
 

@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 
-from providers.dialects.openai_chat.errors import error_frame, is_error_body, read_error, write_error
+from providers.dialects.openai_chat.errors import error_frame, is_error_body, read_error, read_failure, write_error
 from tenants.errors import (
     BodyTooLarge,
     GatewayError,
@@ -123,3 +123,76 @@ def test_it_reads_what_an_upstreams_error_says(body: bytes, message: str):
 )
 def test_it_tells_an_error_that_came_with_status_200(body: bytes, is_error: bool):
     assert is_error_body(body) is is_error
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {"message": "Too long.", "code": "context_length_exceeded"}),
+        (400, {"message": "This model's maximum context length is 8192 tokens. However, you requested 9000."}),
+        (400, {"message": "This endpoint's maximum context length is 200000 tokens.", "code": 400}),
+        (400, {"message": "prompt is too long: 210000 tokens > 200000 maximum"}),
+        (400, {"message": "Please reduce the length of the messages or completion."}),
+        (400, {"message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048575)."}),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_known_in_any_words(status: int, error: dict[str, object]):
+    failure = read_failure(status, json.dumps({"error": error}).encode())
+    assert failure.is_context_length
+    assert not failure.is_account_empty
+    assert failure.message == error["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (
+            429,
+            {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"},
+        ),
+        (429, {"message": "Your account is suspended.", "type": "insufficient_quota", "code": None}),
+        (402, {"message": "Insufficient Balance", "type": "unknown_error", "code": "invalid_request_error"}),
+        (402, {"message": "This request requires more credits.", "code": 402}),
+        (403, {"message": "Sorry, your account balance is insufficient", "code": 30001}),
+    ],
+)
+def test_an_account_without_credit_is_known(status: int, error: dict[str, object]):
+    failure = read_failure(status, json.dumps({"error": error}).encode())
+    assert failure.is_account_empty
+    assert not failure.is_context_length
+
+
+def test_a_failure_says_which_field_and_how_long_to_wait():
+    error = {
+        "message": "Rate limit reached. Please try again in 1m2.5s.",
+        "code": "rate_limit_exceeded",
+        "param": "model",
+    }
+    failure = read_failure(429, json.dumps({"error": error}).encode())
+    assert (failure.code, failure.param, failure.retry_after_seconds) == ("rate_limit_exceeded", "model", 62.5)
+    soon = read_failure(429, b'{"error":{"message":"Try again in 20ms."}}')
+    assert soon.retry_after_seconds == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code"),
+    [
+        (b'{"code":20012,"message":"Model does not exist.","data":null}', "Model does not exist.", "20012"),
+        (b'{"success":false,"errors":[{"code":7009,"message":"No."}],"result":null}', "No.", "7009"),
+        (b'[{"error":{"code":400,"message":"No.","status":"INVALID_ARGUMENT"}}]', "No.", "400"),
+        (b'{"detail":"Not Found"}', "Not Found", ""),
+        (b'{"error":"model is loading"}', "model is loading", ""),
+        (b'{"object":"error","message":"No.","type":"BadRequestError","code":400}', "No.", "400"),
+        (b"<html>", "", ""),
+        (b"", "", ""),
+        (b"[1]", "", ""),
+    ],
+)
+def test_other_vendors_failures_are_read_too(body: bytes, message: str, code: str):
+    failure = read_failure(400, body)
+    assert (failure.message, failure.code) == (message, code)
+
+
+def test_a_refused_credential_is_known_by_its_code():
+    assert read_failure(400, b'{"error":{"message":"Bad key.","code":"invalid_api_key"}}').is_credential_refused
+    assert not read_failure(400, b'{"error":{"message":"Bad.","code":null}}').is_credential_refused

@@ -8,7 +8,16 @@ import anthropic
 import openai
 import orjson
 import pytest
-from simulator_client import CHAT_HEADERS, MESSAGES_HEADERS, Recorder, Reply, http_request
+from google.genai.client import AsyncClient
+from simulator_client import (
+    CHAT_HEADERS,
+    GEMINI_HEADERS,
+    MESSAGES_HEADERS,
+    Recorder,
+    Reply,
+    gemini_client_of,
+    http_request,
+)
 
 from providers.simulator import Simulator
 
@@ -82,6 +91,44 @@ def message(send: Send) -> Send:
         return await send("/v1/messages", body, headers, quiet=quiet)
 
     return message
+
+
+@pytest.fixture
+def respond(send: Send) -> Send:
+    """Ask for a response to this input."""
+
+    async def respond(
+        given: object, *, headers: dict[str, str] = CHAT_HEADERS, quiet: float = PATIENCE_SECONDS, **fields: Any
+    ) -> Reply:
+        return await send("/v1/responses", {"model": "sim-fast", "input": given, **fields}, headers, quiet=quiet)
+
+    return respond
+
+
+@pytest.fixture
+def generate(send: Send) -> Send:
+    """Ask Gemini for content, with this text as the user's, or with these contents."""
+
+    async def generate(
+        given: object,
+        *,
+        model: str = "sim-fast",
+        operation: str = "generateContent",
+        headers: dict[str, str] = GEMINI_HEADERS,
+        quiet: float = PATIENCE_SECONDS,
+        **fields: Any,
+    ) -> Reply:
+        contents = [{"role": "user", "parts": [{"text": given}]}] if isinstance(given, str) else given
+        path = f"/v1beta/models/{model}:{operation}"
+        return await send(path, {"contents": contents, **fields}, headers, quiet=quiet)
+
+    return generate
+
+
+@pytest.fixture
+async def gemini_client(simulator: Simulator) -> AsyncIterator[AsyncClient]:
+    async with gemini_client_of(simulator.url) as client:
+        yield client
 
 
 @pytest.fixture

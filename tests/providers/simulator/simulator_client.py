@@ -2,12 +2,19 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import orjson
+from google import genai
+from google.genai.client import AsyncClient
+from google.genai.types import HttpOptions
 
 CHAT_HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer sk-sim"}
+GEMINI_HEADERS = {"Content-Type": "application/json", "x-goog-api-key": "sim"}
 MESSAGES_HEADERS = {
     "Content-Type": "application/json",
     "x-api-key": "sk-sim",
@@ -112,3 +119,10 @@ def http_request(path: str, body: bytes, headers: dict[str, str], *, method: str
     lines = [f"{method} {path} HTTP/1.1", "Host: simulator", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@asynccontextmanager
+async def gemini_client_of(url: str, key: str = "sim") -> AsyncIterator[AsyncClient]:
+    """Google's SDK, on a transport that is closed with it: the one it would choose warns of itself."""
+    async with httpx.AsyncClient() as transport:
+        yield genai.Client(api_key=key, http_options=HttpOptions(base_url=url, httpx_async_client=transport)).aio

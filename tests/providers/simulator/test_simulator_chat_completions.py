@@ -284,3 +284,57 @@ async def test_it_answers_on_the_bare_path_too(send):
     assert reply.status == 200
     assert reply.headers["x-request-id"] == "req_sim_000001"
     assert reply.headers["x-ratelimit-remaining-requests"] == "9999"
+
+
+CODE = {"type": "custom", "custom": {"name": "exec", "format": {"type": "text"}}}
+
+
+async def test_it_calls_a_free_text_tool(openai_client):
+    asked = {"model": "sim-tools", "messages": user("run"), "tools": [CODE]}
+    completion = await openai_client.chat.completions.create(**asked)
+    [call] = completion.choices[0].message.tool_calls
+    assert (call.type, call.custom.name, call.custom.input) == ("custom", "exec", "some input for exec")
+    said = completion.choices[0].message.model_dump(exclude_none=True)
+    result = {"role": "tool", "tool_call_id": call.id, "content": "done"}
+    again = {**asked, "messages": [*asked["messages"], said, result]}
+    assert (await openai_client.chat.completions.create(**again)).choices[0].finish_reason == "stop"
+
+
+async def test_it_streams_the_input_of_a_free_text_tool(chat):
+    reply = await chat("[[tools=one]]", stream=True, tools=[CODE])
+    deltas = [chunk["choices"][0]["delta"].get("tool_calls") for chunk in reply.chunks()]
+    opening, *fragments = [calls[0] for calls in deltas if calls]
+    assert (opening["type"], opening["custom"]) == ("custom", {"name": "exec", "input": ""})
+    assert "".join(fragment["custom"]["input"] for fragment in fragments) == "some input for exec"
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ({"type": "custom", "custom": {"name": "exec"}}, ["exec"]),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [CLOCK]}}, ["get_time"]),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [CLOCK]}}, []),
+    ],
+)
+async def test_it_obeys_the_newer_tool_choices(chat, choice, names):
+    reply = await chat("hello", tools=[WEATHER, CLOCK, CODE], tool_choice=choice)
+    calls = reply.json()["choices"][0]["message"].get("tool_calls", [])
+    assert [call[call["type"]]["name"] for call in calls] == names
+
+
+async def test_it_finishes_for_a_reason_of_ones_choice(chat):
+    assert (await chat("[[reason=eos_token]]")).json()["choices"][0]["finish_reason"] == "eos_token"
+    assert (await chat("[[reason=abort]]", stream=True)).chunks()[-1]["choices"][0]["finish_reason"] == "abort"
+
+
+async def test_a_users_words_beside_tool_results_end_no_tool_loop(chat):
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+    loop = [
+        *user("time? [[tools=one]]"),
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "noon"},
+    ]
+    said = (await chat("", messages=[*loop, *user("a reminder")], tools=[CLOCK])).json()["choices"][0]
+    assert said["finish_reason"] == "stop"
+    said = (await chat("", messages=[*loop, *user("again [[tools=one]]")], tools=[CLOCK])).json()["choices"][0]
+    assert said["finish_reason"] == "tool_calls"

@@ -35,6 +35,7 @@ async def test_it_counts_what_reached_it(chat, message, control):
         "streams_started": 1,
         "streams_finished": 1,
         "disconnects": 0,
+        "seals": 0,
         "by_path": {"/v1/chat/completions": 2, "/v1/messages": 1},
         "by_model": {"sim-fast": 2, "other": 1},
     }

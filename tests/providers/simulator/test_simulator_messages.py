@@ -250,3 +250,9 @@ async def test_it_tells_the_sdk_about_an_error_in_the_stream(anthropic_client):
             model="sim-fast", max_tokens=100, messages=user("[[error_event=2]]")
         ) as stream:
             await stream.until_done()
+
+
+async def test_it_stops_for_a_reason_of_ones_choice(message):
+    assert (await message("[[reason=pause_turn]]")).json()["stop_reason"] == "pause_turn"
+    streamed = (await message("[[reason=pause_turn]]", stream=True)).chunks()
+    assert streamed[-2]["delta"]["stop_reason"] == "pause_turn"

@@ -12,6 +12,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
+OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
 TOOL_USE = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
 TOOL_RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "1"}
 TEXT = {"type": "text", "text": "hello"}
@@ -78,6 +79,18 @@ def without(body, name):
         ({"stop": ["a"] * 5}, "stop"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": OPEN}}},
+            "response_format",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": OPEN, "strict": True}}]},
+            "tools[0].function.parameters",
+        ),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+        ({"instructions": "be brief"}, None),
+        ({"contents": []}, None),
     ],
 )
 async def test_it_refuses_a_malformed_chat_completion(chat, fields, param):
@@ -314,3 +327,67 @@ async def test_it_explains_a_marker_that_means_nothing(chat):
     reply = await chat("[[chunk=5]]")
     assert reply.status == 400
     assert "unknown key 'chunk'" in reply.json()["error"]["message"]
+
+
+OLD, NEWER, NEWEST = "claude-sonnet-4-5-20250929", "claude-opus-5", "claude-sonnet-5-5"
+FORCED = {"tools": [CUSTOM], "tool_choice": {"type": "any"}}
+PREFILL = {"messages": [USER, {"role": "assistant", "content": "so"}]}
+SYSTEM_TURN = {"messages": [USER, {"role": "system", "content": "be brief"}]}
+DISABLED = {"thinking": {"type": "disabled"}}
+ENABLED = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+HIGH = {**DISABLED, "output_config": {"effort": "max"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "message_part"),
+    [
+        (NEWEST, FORCED, "forced tool use is not supported"),
+        (NEWEST, {"tools": [CUSTOM], "tool_choice": {"type": "tool", "name": "f"}}, "forced tool use"),
+        ("claude-fable-5-1", FORCED, "forced tool use"),
+        (NEWEST, ENABLED, "thinking.type.enabled"),
+        ("claude-haiku-5-5", ENABLED, "thinking.type.enabled"),
+        ("claude-fable-5", DISABLED, "thinking.type.disabled"),
+        (NEWEST, DISABLED, "thinking.type.disabled"),
+        (NEWER, HIGH, "while thinking is disabled"),
+        (NEWER, {"temperature": 0.5}, "`temperature`"),
+        (NEWER, {"top_p": 0.9}, "`top_p`"),
+        ("claude-opus-4-7", {"top_k": 5}, "`top_k`"),
+        (NEWER, PREFILL, "prefill"),
+        ("claude-opus-4.6", PREFILL, "prefill"),
+        (OLD, SYSTEM_TURN, "role 'system' is not supported on this model"),
+        (OLD, {"output_config": {"effort": "huge"}}, "effort"),
+        (OLD, {"stop": ["x"]}, "stop: Extra inputs are not permitted"),
+        (OLD, {"max_completion_tokens": 5}, "Extra inputs are not permitted"),
+    ],
+)
+async def test_it_refuses_what_a_claude_model_refuses(message, model, fields, message_part):
+    reply = await message("hello", model=model, **fields)
+    assert reply.status == 400
+    assert message_part in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (NEWER, FORCED),
+        ("claude-fable-5", FORCED),
+        (NEWER, {"temperature": 1, "top_p": 1}),
+        (NEWER, SYSTEM_TURN),
+        (NEWER, {**DISABLED, "output_config": {"effort": "high"}}),
+        (OLD, {"temperature": 0.5, "top_k": 5}),
+        (OLD, ENABLED),
+        (OLD, PREFILL),
+        ("sim-fast", {**FORCED, "temperature": 0.5}),
+    ],
+)
+async def test_it_accepts_what_a_claude_model_accepts(message, model, fields):
+    assert (await message("hello", model=model, **fields)).status == 200
+
+
+async def test_the_new_version_refuses_citations_of_a_user(message):
+    cited = {**TEXT, "citations": [{"type": "char_location"}]}
+    result = {"type": "search_result", "source": "x", "title": "x", "content": [cited]}
+    headers = {**MESSAGES_HEADERS, "anthropic-version": "2026-10-21"}
+    for block in (cited, result):
+        assert (await message("", messages=[user(block)])).status == 200
+        assert (await message("", messages=[user(block)], headers=headers)).status == 400

@@ -1,0 +1,68 @@
+"""A request's facts, and the one edit that a passed-through body gets.
+
+Nothing but the model's name is ever changed: a thinking block is bound to the bytes before it, and is refused when any
+of them changed.
+"""
+
+import json
+from collections.abc import Mapping
+
+from providers.canonical.inbound import Facts, Operation
+from providers.dialects.fields import (
+    clean_name,
+    read_count,
+    read_flag,
+    read_object,
+    read_text,
+    read_value,
+    require,
+)
+from providers.wire.splice import Members
+
+NO_NEEDS: frozenset[str] = frozenset()
+
+
+def read_facts(members: Members, operation: Operation) -> Facts:
+    """Read what the gateway needs to know; raises InvalidRequest naming the field that is wrong."""
+    model = read_text(members, "model")
+    require(members, "messages", b"[", "a list of messages")
+    end_user, session = _end_user(members)
+    return Facts(
+        model=model,
+        size=len(members.raw),
+        is_stream=read_flag(members, "stream"),
+        max_output_tokens=read_count(members, "max_tokens"),
+        end_user=end_user,
+        session=session,
+        needs=_needs(members),
+    )
+
+
+def passthrough_edits(
+    members: Members, facts: Facts, model: str, accepts_stream_options: bool
+) -> Mapping[str, bytes | None]:
+    """Return the edit: the upstream's model name."""
+    return {"model": json.dumps(model).encode()} if model != facts.model else {}
+
+
+def _end_user(members: Members) -> tuple[str, str]:
+    """Return who asks, and in which session.
+
+    Claude Code says both in one text: "user_<device>_account_<account>_session_<session>", and since 2.1.78 a JSON
+    document. Who asks must not change with the session: limits are counted by it.
+    """
+    metadata = read_value(members, "metadata")
+    user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
+    if not isinstance(user_id, str):
+        return "", ""
+    document = read_object(user_id.encode("utf-8", "surrogatepass")) if user_id.startswith("{") else None
+    if document is not None:
+        who = clean_name(document.get("account_uuid")) or clean_name(document.get("device_id"))
+        return who, clean_name(document.get("session_id"))
+    who, _, session = user_id.partition("_session_")
+    return clean_name(who), clean_name(session)
+
+
+def _needs(members: Members) -> frozenset[str]:
+    needs = {name for name in ("tools", "thinking") if name in members}
+    return frozenset(needs) if needs else NO_NEEDS

@@ -1,0 +1,11 @@
+"""Celery: ask upstreams what their models can do."""
+
+from celery import shared_task
+
+
+@shared_task(name="providers.fetch_capabilities")
+def fetch_capabilities() -> None:
+    """Ask every upstream that describes its models; changes are published as all changes of the configuration are."""
+    from providers.capabilities import fetch  # the HTTP client is loaded by the process that asks, once an hour
+
+    fetch()

@@ -1,0 +1,139 @@
+"""Conversations that the gateway or an upstream keeps: `store` and `previous_response_id` of OpenAI's Responses.
+
+An upstream that speaks Responses keeps its answers itself: of these only the id and its deployment are remembered, and
+whoever continues one is sent there. Everything else is kept here, encrypted, and put before the input of the request that
+continues it. Either way an id means something to its own tenant only.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from msgspec import structs
+from providers.dialects.openai_responses.history import input_items, items_of, with_history
+
+from providers.canonical.inbound import Inbound
+from providers.wire.json import read_json, write_json
+from providers.wire.splice import Members, read_members, splice
+from providers.wire.sse import frame_event, frames
+from routing import stored_responses
+from routing.outbound import Outbound
+from routing.policy.plan import Plan
+from tenants.errors import GatewayError, InvalidRequest, Unavailable
+from tenants.principal import Principal
+
+log = structlog.get_logger("tollgate.responses")
+
+PREVIOUS, STORE = "previous_response_id", "store"
+
+
+class Continuation:
+    """What one request continues, and whether its answer is kept."""
+
+    __slots__ = ("_deployment", "_is_kept", "_principal")
+
+    def __init__(self, principal: Principal) -> None:
+        self._principal = principal
+        self._deployment = ""  # that keeps what is continued
+        self._is_kept = False
+
+    async def prepare(self, inbound: Inbound) -> Inbound:
+        """Return the request with what it continues in it; raises InvalidRequest naming the field."""
+        members = inbound.members
+        self._is_kept = self._may_keep(members)
+        previous = members.get(PREVIOUS)
+        if previous is not None and previous != b"null":
+            members = await self._continue(members)
+        if not self._is_kept and not self._principal.stores_responses:
+            members = _edit(members, {STORE: b"false"})
+        return inbound if members is inbound.members else structs.replace(inbound, members=members)
+
+    def pin(self, plan: Plan) -> Plan:
+        """Return the plan with only the deployment that keeps what is continued, if one does."""
+        if not self._deployment:
+            return plan
+        targets = [target for target in plan.targets if target.deployment.facts.slug == self._deployment]
+        if not targets:
+            raise Unavailable(
+                "The deployment that keeps the response of 'previous_response_id' cannot be asked. "
+                "Send the whole conversation in 'input'.",
+                code="response_out_of_reach",
+                retryable=False,
+            )
+        return replace(plan, targets=targets)
+
+    async def keep(self, content: bytes, outbound: Outbound) -> None:
+        """Store an answer, whole or as a stream's last frames; one that cannot be stored is delivered all the same."""
+        response = _response_in(content) if self._is_kept else None
+        if response is None or not isinstance(response.get("id"), str):
+            return
+        is_native = not outbound.is_translated
+        body = None if is_native else _conversation(outbound, response)
+        try:
+            await stored_responses.save(
+                self._principal.tenant_id,
+                self._principal.key_id,
+                response["id"],
+                deployment=outbound.deployment.facts.slug,
+                dialect=outbound.dialect.name,
+                body=body,
+                retention_days=self._principal.response_retention_days,
+            )
+        except GatewayError as error:
+            log.warning("response_not_stored", reason=error.code, tenant_id=self._principal.tenant_id)
+
+    def _may_keep(self, members: Members) -> bool:
+        wish = members.get(STORE)
+        if not self._principal.stores_responses:
+            if wish == b"true":
+                raise _forbidden(STORE)
+            return False
+        return wish != b"false"
+
+    async def _continue(self, members: Members) -> Members:
+        if not self._principal.stores_responses:
+            raise _forbidden(PREVIOUS)
+        previous = members.read(PREVIOUS)
+        if not isinstance(previous, str):
+            raise InvalidRequest(f"'{PREVIOUS}' must be a text.", param=PREVIOUS)
+        stored = await stored_responses.load(self._principal.tenant_id, previous)
+        if stored is None:
+            raise InvalidRequest(
+                f"There is no stored response {previous!r}. It may have expired, or it was not stored.",
+                code="previous_response_not_found",
+                param=PREVIOUS,
+            )
+        if stored.body is None:
+            self._deployment = stored.deployment
+            return members
+        kept = read_json(stored.body)
+        return read_members(with_history(members.raw, [*kept["input"], *items_of(kept["response"])]))
+
+
+def _forbidden(field: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"'{field}' cannot be used: this tenant stores no responses. Send 'store': false and the whole conversation "
+        "in 'input'.",
+        code="storing_forbidden",
+        param=field,
+    )
+
+
+def _edit(members: Members, edits: dict[str, bytes | None]) -> Members:
+    return read_members(splice(members, edits))
+
+
+def _conversation(outbound: Outbound, response: dict[str, Any]) -> bytes:
+    """Return what a request that continues this one needs to know."""
+    return write_json({"input": input_items(outbound.request.inbound.members.raw), "response": response})
+
+
+def _response_in(content: bytes) -> dict[str, Any] | None:
+    """Return the response object of a whole answer, or of the frames that end a stream."""
+    if not content.lstrip().startswith(b"{"):
+        payloads = [frame_event(frame)[1] for frame in frames(content)]
+        events = [read_json(payload) for payload in payloads if payload.startswith(b"{")]
+        found = next((event["response"] for event in events if isinstance(event.get("response"), dict)), None)
+    else:
+        found = read_json(content)
+    return found if isinstance(found, dict) else None
