@@ -62,7 +62,7 @@ class TranslatedStream(Watch):
         written = []
         for event in events if self._tools is None else self._tools.restore(events):
             if isinstance(event, StreamFailed):
-                self.error = event.message
+                self.error, self.error_code = event.message, event.code
                 break
             self._note(event)
             frames_of_event = self.writer.feed(event)

@@ -10,9 +10,9 @@ from typing import Any
 
 import structlog
 from msgspec import structs
-from providers.dialects.openai_responses.history import input_items, items_of, with_history
 
 from providers.canonical.inbound import Inbound
+from providers.dialects.openai_responses.history import input_items, items_of, with_history
 from providers.wire.json import read_json, write_json
 from providers.wire.splice import Members, read_members, splice
 from providers.wire.sse import frame_event, frames
@@ -30,12 +30,13 @@ PREVIOUS, STORE = "previous_response_id", "store"
 class Continuation:
     """What one request continues, and whether its answer is kept."""
 
-    __slots__ = ("_deployment", "_is_kept", "_principal")
+    __slots__ = ("_deployment", "_is_kept", "_principal", "previous")
 
     def __init__(self, principal: Principal) -> None:
         self._principal = principal
         self._deployment = ""  # that keeps what is continued
         self._is_kept = False
+        self.previous = ""  # the response that it goes on from
 
     async def prepare(self, inbound: Inbound) -> Inbound:
         """Return the request with what it continues in it; raises InvalidRequest naming the field."""
@@ -103,6 +104,7 @@ class Continuation:
                 code="previous_response_not_found",
                 param=PREVIOUS,
             )
+        self.previous = previous
         if stored.body is None:
             self._deployment = stored.deployment
             return members

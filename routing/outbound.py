@@ -282,6 +282,7 @@ class ClientRequest:
             created=int(exchange.started_at),
             seals=self.seals,
             losses=Losses(),
+            continues=self.continuation.previous if self.continuation is not None else "",
         )
 
     @property

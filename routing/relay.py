@@ -48,6 +48,7 @@ async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "St
     upstream, watch, splitter, exchange = stream.upstream, stream.watch, stream.splitter, outbound.request.exchange
     outcome = "gateway_failed"
     error: GatewayError | None = None
+    error_code = ""  # for the ledger: our word, whatever the upstream's is
     active_streams.inc()
     guard.start()
     try:
@@ -71,12 +72,12 @@ async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "St
         if watch.error is None:
             outcome = "served"
         else:
-            outcome, error = (
-                "cut",
-                UpstreamFailed(f"The upstream failed: {watch.error}", code="upstream_failed"),
-            )
+            code = watch.error_code or UpstreamFailed.code  # clients look at the upstream's own
+            outcome, error = "cut", UpstreamFailed(f"The upstream failed: {watch.error}", code=code)
+            error_code = UpstreamFailed.code
     except TransportError as failure:
         outcome, error = "cut", guard.error or _cut(failure)
+        error_code = error.code
     except (asyncio.CancelledError, GeneratorExit):
         outcome = "client_gone" if exchange.is_client_gone else "shutdown"
         raise
@@ -85,7 +86,7 @@ async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "St
         active_streams.dec()
         exchange.usage, exchange.is_usage_final = watch.usage, watch.is_usage_final
         upstream.finish(is_answered=watch.is_finished)
-        await account.settle(outcome, status=200, error_code=error.code if error is not None else "")
+        await account.settle(outcome, status=200, error_code=error_code)
     # The account is settled: a worker killed from here on has delivered nothing that the ledger does not know.
     if error is None:
         last = watch.last()

@@ -1,6 +1,7 @@
 """DeepSeek: https://api-docs.deepseek.com"""
 
 from providers.adapters.base import Adapter
+from providers.adapters.quirks import Quirks
 
 DEEPSEEK = Adapter(
     name="deepseek",
@@ -8,4 +9,10 @@ DEEPSEEK = Adapter(
     base_url="https://api.deepseek.com",
     dialects=("openai_chat",),
     credential_variable="DEEPSEEK_API_KEY",
+    quirks=Quirks(
+        max_tokens_field="max_tokens",
+        reasoning_field="reasoning_content",
+        echoes_reasoning=True,
+        takes_cache_marks=False,
+    ),
 )

@@ -1,6 +1,7 @@
 """Groq: https://console.groq.com/docs/openai"""
 
 from providers.adapters.base import Adapter
+from providers.adapters.quirks import Quirks
 
 GROQ = Adapter(
     name="groq",
@@ -8,4 +9,5 @@ GROQ = Adapter(
     base_url="https://api.groq.com/openai/v1",
     dialects=("openai_chat", "openai_responses"),
     credential_variable="GROQ_API_KEY",
+    quirks=Quirks(reasoning_field="reasoning", takes_cache_marks=False),
 )

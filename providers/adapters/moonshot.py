@@ -1,6 +1,7 @@
 """Moonshot (Kimi): https://platform.moonshot.ai/docs"""
 
 from providers.adapters.base import Adapter
+from providers.adapters.quirks import Quirks
 
 MOONSHOT = Adapter(
     name="moonshot",
@@ -8,4 +9,10 @@ MOONSHOT = Adapter(
     base_url="https://api.moonshot.ai/v1",
     dialects=("openai_chat",),
     credential_variable="MOONSHOT_API_KEY",
+    quirks=Quirks(
+        max_tokens_field="max_tokens",
+        reasoning_field="reasoning_content",
+        echoes_reasoning=True,
+        takes_cache_marks=False,
+    ),
 )

@@ -1,6 +1,7 @@
 """SiliconFlow: https://docs.siliconflow.cn"""
 
 from providers.adapters.base import Adapter
+from providers.adapters.quirks import Quirks
 
 SILICONFLOW = Adapter(
     name="siliconflow",
@@ -8,4 +9,5 @@ SILICONFLOW = Adapter(
     base_url="https://api.siliconflow.cn/v1",
     dialects=("openai_chat",),
     credential_variable="SILICONFLOW_API_KEY",
+    quirks=Quirks(max_tokens_field="max_tokens", takes_top_k=True, takes_cache_marks=False),
 )

@@ -15,6 +15,7 @@ from providers.canonical.tool_names import ToolNames
 from providers.conformance.recorded import Recorded
 from providers.dialects.base import Destination, Dialect
 from providers.dialects.writer import Reply
+from providers.profiles import PERMISSIVE, Profile
 from providers.wire.splice import read_members
 from providers.wire.sse import FrameSplitter
 
@@ -62,10 +63,13 @@ def read_request(recorded: Recorded, dialect: Dialect, seals: SealBox = SEALS) -
     return dialect.read_request(read_members(recorded.request), read_facts(recorded, dialect), seals)
 
 
-def send(request: Request, upstream: Dialect, *, model: str = MODEL, origin: str = ORIGIN) -> Crossed:
+def send(
+    request: Request, upstream: Dialect, *, model: str = MODEL, origin: str = ORIGIN, profile: Profile = PERMISSIVE
+) -> Crossed:
     """Write a request for an upstream; raises InvalidRequest where it cannot be written at all."""
     losses = Losses()
-    body, tools = upstream.write_request(request, Destination(model=model, origin=origin), losses)
+    destination = Destination(model=model, origin=origin, profile=profile)
+    body, tools = upstream.write_request(request, destination, losses)
     return Crossed(body, tools, tuple(losses))
 
 

@@ -30,7 +30,7 @@ every other pair there is a table. Its first column is what an exchange shows; t
 - **exact**: everything that was said arrives.
 - **lossy**: it is sent, and what is listed is not. A *cosmetic* loss changes nothing that anybody reads; one that
   *degrades* may make the answer worse.
-- **refused**: without it, another question would be answered. By default such a request gets a 400 that names the field;
+- **refused**: without it, another question would be answered. Such a request gets a 400 that names the field;
   a tenant's translation policy may allow it, and may refuse lossy ones too. Answers are never refused: what the client's
   format has no place for is left out.
 - **-**: no recorded exchange shows it on that side.

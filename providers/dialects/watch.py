@@ -17,7 +17,7 @@ NOT_JSON = "The upstream sent something that is not JSON."
 class Watch(ABC):
     """Sees every frame of a stream, says what is to be sent on, and knows how the stream stands."""
 
-    __slots__ = ("error", "has_content", "is_finished", "is_usage_final", "usage")
+    __slots__ = ("error", "error_code", "has_content", "is_finished", "is_usage_final", "usage")
 
     needs_pings = False  # True: through a long silence somebody has to tell the client that we live
 
@@ -27,6 +27,7 @@ class Watch(ABC):
         self.has_content = False  # a frame that a reader would see has come: the choice of upstream is final
         self.is_finished = False  # the dialect's terminal event has come
         self.error: str | None = None  # what an error event said
+        self.error_code = ""  # its code, where the upstream gave one that clients know
 
     @abstractmethod
     def observe(self, data: bytes) -> bytes:

@@ -40,6 +40,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     created: int  # seconds since 1970
     seals: SealBox
     losses: Losses  # what the answer loses on its way: the writer adds to it
+    continues: str = ""  # the stored response that the request goes on from
 
 
 class Sequencer:

@@ -63,10 +63,19 @@ async def list_input_items(request: DataPlaneRequest, response_id: str) -> Whole
     stored = await _find(request, response_id)
     if stored.body is None:
         return await _forward(request, stored, response_id, "GET", "/input_items")
-    items = [{"id": f"item_{number}", **item} for number, item in enumerate(read_json(stored.body)["input"], start=1)]
-    items.reverse()
+    kept = read_json(stored.body)["input"]
+    items = [_listed(item, number) for number, item in enumerate(kept, start=1)][::-1]
     ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {"first_id": None, "last_id": None}
     return _answer({"object": "list", "data": items, "has_more": False, **ends})
+
+
+def _listed(item: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return an item as lists show it: with an id, and a message's text as a part."""
+    content = item.get("content")
+    if isinstance(content, str):
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        item = {**item, "content": [{"type": kind, "text": content}]}
+    return {"id": f"item_{number}", "type": "message", **item}
 
 
 async def _find(request: DataPlaneRequest, response_id: str) -> StoredValue:

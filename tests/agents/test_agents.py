@@ -1,6 +1,7 @@
 """Claude Code and Codex finish a run that uses tools, through a real gateway, whatever the upstream speaks.
 
 The simulator's `sim-agent` plays the model: it has the agent write a file, read it back, and then says what it saw.
+Where thoughts are sealed, and with DeepSeek, it goes on only when its own come back.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ STEPS = 3  # write, read, answer
 UPSTREAMS = {
     "on-messages": "anthropic_messages",
     "on-chat": "openai_chat",
+    "on-deepseek": "openai_chat",
     "on-responses": "openai_responses",
     "on-gemini": "gemini",
 }
@@ -33,14 +35,15 @@ class Agent:
     ask: Ask
 
 
-# Codex offers its tools in three ways; the beginning of the model's name decides.
+# The beginning of the model's name decides how Codex offers its tools.
 AGENTS = (
     Agent(program="Claude Code", dialect="anthropic_messages", model="claude", ask=ask_claude_code),
-    Agent(program="Codex", dialect="openai_responses", model="codex", ask=ask_codex),  # functions
-    Agent(program="Codex", dialect="openai_responses", model="gpt-5.5", ask=ask_codex),  # and custom tools, and search
-    Agent(
-        program="Codex", dialect="openai_responses", model="gpt-6.1-sol", ask=ask_codex
-    ),  # namespaces, among the input
+    # An unknown model gets functions, a namespace and web search,
+    Agent(program="Codex", dialect="openai_responses", model="codex", ask=ask_codex),
+    # this one a custom tool with a grammar, and tool search,
+    Agent(program="Codex", dialect="openai_responses", model="gpt-5.5", ask=ask_codex),
+    # and this one custom tools that run JavaScript, in namespaces, among the input.
+    Agent(program="Codex", dialect="openai_responses", model="gpt-6.1-sol", ask=ask_codex),
 )
 
 

@@ -202,8 +202,8 @@ class ResponsesClient(Client):
             thinking="".join(thoughts),
             calls=tuple(Call(item.call_id, item.name, json.loads(item.arguments)) for item in calls),
             stop=stop,
-            input_tokens=answer.usage.input_tokens,
-            output_tokens=answer.usage.output_tokens,
+            input_tokens=answer.usage.input_tokens if answer.usage else 0,
+            output_tokens=answer.usage.output_tokens if answer.usage else 0,
             model=answer.model,
             raw=[_without_parsed(item.model_dump(exclude_none=True)) for item in answer.output],
         )
@@ -346,7 +346,11 @@ class GeminiClient(Client):
         finishes = [c.finish_reason for chunk in chunks for c in chunk.candidates or [] if c.finish_reason]
         finish = finishes[-1].name if finishes else "SAFETY"
         stop = {"STOP": "tool_use" if calls else "end_turn", "MAX_TOKENS": "max_tokens"}.get(finish, "refusal")
-        usage = next(chunk.usage_metadata for chunk in reversed(chunks) if chunk.usage_metadata)
+        usage = (
+            next(chunk.usage_metadata for chunk in reversed(chunks) if chunk.usage_metadata)
+            if any(chunk.usage_metadata for chunk in chunks)
+            else types.GenerateContentResponseUsageMetadata()
+        )
         return Seen(
             text="".join(part.text for part in parts if part.text and not part.thought),
             thinking="".join(part.text for part in parts if part.text and part.thought),

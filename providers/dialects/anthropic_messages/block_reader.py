@@ -9,7 +9,7 @@ from providers.canonical.losses import Native
 from providers.canonical.parts import Citation, Foreign, Media, Part, Text, Thinking, ToolCall, ToolResult
 from providers.canonical.request import Turn
 from providers.canonical.seals import SealBox, native_origin
-from providers.dialects.anthropic_messages.spelling import keep
+from providers.dialects.anthropic_messages.spelling import Spelling, keep
 from providers.dialects.anthropic_messages.weights import foreign_block
 from providers.dialects.anthropic_messages.wire import NAME, PDF, REDACTED
 from providers.dialects.nodes import (
@@ -124,6 +124,8 @@ class BlockReader:
                 return self._thinking(block, at)
             case "redacted_thinking":
                 return self._redacted(block, at)
+            case "tool_reference":
+                return _tool_reference(block, at)
             case what:
                 return foreign_block(block, what, at)
 
@@ -171,6 +173,16 @@ class BlockReader:
             at=at,
             native=keep(block, _TOOL_RESULT, said=said, is_text=isinstance(content, str)),
         )
+
+
+def _tool_reference(block: Node, at: str) -> Text:
+    """Read what a search for tools has found: its definition stands among the tools, so its name is all that is said."""
+    return Text(
+        text=f"The tool {text(block, 'tool_name', at)} is available now.",
+        cache=read_cache(block, at),
+        at=at,
+        native=Native(origin=NAME, form=Spelling(whole=block)),
+    )
 
 
 def _results_own(parts: Iterable[Part]) -> Iterable[Text | Media | Foreign]:

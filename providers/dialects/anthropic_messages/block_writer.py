@@ -40,6 +40,9 @@ def _block(part: Part, writing: Writing) -> Node | None:
 
 def text_block(part: Text, writing: Writing) -> Node | None:
     """Return a block of text; None for an empty one, which the upstream refuses."""
+    whole = spelling_of(part.native).whole
+    if whole is not None:
+        return dict(whole)
     if not part.text:
         writing.losses.cosmetic(part.at, "the upstream refuses an empty text")
         return None

@@ -105,7 +105,8 @@ def _objects(schema: Any) -> Iterator[Mapping[str, Any]]:
 
 def _optional(node: Mapping[str, Any]) -> set[str]:
     required = node.get("required")
-    return set(node["properties"]) - set(required if isinstance(required, list) else [])
+    named = required if isinstance(required, list) else []
+    return set(node["properties"]) - {name for name in named if isinstance(name, str)}
 
 
 def _is_recursive(schema: Mapping[str, Any]) -> bool:

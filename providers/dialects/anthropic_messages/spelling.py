@@ -21,6 +21,7 @@ class Spelling(msgspec.Struct, frozen=True, kw_only=True):
 
     said: Mapping[str, Any] = {}  # members to be written as they stood: nulls, defaults, empty lists
     is_text: bool = False  # content as a plain text and not as a list of blocks
+    whole: Mapping[str, Any] | None = None  # a block of another type that is read as a text
 
 
 PLAIN = Spelling()

@@ -14,7 +14,9 @@ CHAT = Operation(name="chat", dialect=NAME, kind="chat", path="/models/{model}:g
 STREAM = Operation(
     name="stream_chat", dialect=NAME, kind="chat", path="/models/{model}:streamGenerateContent", query="alt=sse"
 )
-COUNT_TOKENS = Operation(name="count_tokens", dialect=NAME, kind="chat", path="/models/{model}:countTokens")
+COUNT_TOKENS = Operation(
+    name="count_tokens", dialect=NAME, kind="chat", path="/models/{model}:countTokens", is_free=True
+)
 
 OPERATIONS = {operation.name: operation for operation in (CHAT, STREAM, COUNT_TOKENS)}
 

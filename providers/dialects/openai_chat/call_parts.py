@@ -11,7 +11,6 @@ from providers.canonical.parts import ToolCall
 from providers.dialects.openai_chat.calls import arguments_text, thought_signature
 from providers.wire.json import read_json
 
-
 _HALF_A_TOKEN = re.compile(r"-|\.|[eE][+-]?|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?|\\u?[0-9a-fA-F]{0,4}|u[0-9a-fA-F]{0,4}")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from providers.canonical.identifiers import make_call_id
 from providers.canonical.parts import ToolCall
 from providers.canonical.seals import Seal, SealBox
-from providers.dialects.nodes import Node, as_object, missing, optional_object, path_of, text
+from providers.dialects.nodes import Node, as_object, missing, optional_object, optional_word, path_of, text
 from providers.dialects.openai_chat.forms import CallForm, add_kept, flat, form, keep
 from providers.dialects.openai_chat.weights import CALL
 from providers.dialects.openai_chat.wire import EXTRA_CONTENT, NAME, SEAL_OF_CALL
@@ -18,7 +18,8 @@ _KNOWN = frozenset({"id", "type", "function.name", "function.arguments", "custom
 def read_call(value: Any, at: str, seals: SealBox) -> ToolCall:
     """Read one of a message's tool_calls."""
     node = as_object(value, at)
-    kind = "custom" if node.get("type") == "custom" or "custom" in node else "function"
+    what = optional_word(node, "type", at, ("function", "custom"))
+    kind = what or ("custom" if "custom" in node else "function")
     called = optional_object(node, kind, at)
     if called is None:
         raise missing(path_of(at, kind))
@@ -26,6 +27,7 @@ def read_call(value: Any, at: str, seals: SealBox) -> ToolCall:
         arguments, spelled = text(called, "input", path_of(at, kind)), None
     else:
         arguments, spelled = arguments_text(called.get("arguments")), called.get("arguments")
+    how = CallForm(arguments=None if spelled == arguments else spelled, has_type="type" in node)
     return ToolCall(
         id=text(node, "id", at),
         name=text(called, "name", path_of(at, kind)),
@@ -33,9 +35,7 @@ def read_call(value: Any, at: str, seals: SealBox) -> ToolCall:
         kind="custom" if kind == "custom" else "function",
         seal=_read_seal(node, seals),
         at=at,
-        native=keep(
-            _flat_call(node, kind), _KNOWN, CALL, CallForm(arguments=None if spelled == arguments else spelled)
-        ),
+        native=keep(_flat_call(node, kind), _KNOWN, CALL, how),
     )
 
 
@@ -47,13 +47,13 @@ def read_legacy_call(message: Node, at: str, ordinal: int) -> ToolCall | None:
     place = path_of(at, "function_call")
     name, raw = text(called, "name", place), called.get("arguments")
     arguments = arguments_text(raw)
-    form = CallForm(is_legacy=True, arguments=None if raw == arguments else raw)
+    how = CallForm(is_legacy=True, arguments=None if raw == arguments else raw)
     return ToolCall(
         id=make_call_id("", ordinal, name),
         name=name,
         arguments=arguments,
         at=place,
-        native=keep(called, frozenset({"name", "arguments"}), CALL, form),
+        native=keep(called, frozenset({"name", "arguments"}), CALL, how),
     )
 
 
@@ -95,12 +95,14 @@ def write_call(call: ToolCall, writing: Writing) -> Node:
         kind, arguments = "function", writing.tools.as_arguments(arguments)
     if name != call.name:
         writing.losses.cosmetic(f"{call.at}.name", "the upstream knows this tool by another name")
-    spelled = form(call.native, CallForm).arguments
+    spelled = form(call.native, CallForm)
     content = "input" if kind == "custom" else "arguments"
     text = (arguments or "{}") if kind == "function" else arguments
     node: Node = {"id": writing.call_id(call.id), "type": kind, kind: {"name": name, content: text}}
-    if spelled is not None:
-        node[kind][content] = spelled
+    if not spelled.has_type:
+        del node["type"]
+    if spelled.arguments is not None:
+        node[kind][content] = spelled.arguments
     if call.seal is not None:
         if writing.takes_seal(call.seal):
             node |= with_thought_signature(call.seal.payload)

@@ -58,6 +58,7 @@ class CallForm(Form, frozen=True, kw_only=True):
     """Of a tool call."""
 
     arguments: Any = None  # where they were no JSON text
+    has_type: bool = True
     is_legacy: bool = False  # a `function_call`
 
 

@@ -136,7 +136,6 @@ class _Reader:
         name = optional_text(node, "name", at)
         call = self.calls.get(text(node, "tool_call_id", at)) if role == "tool" else self.legacy_call(name or "")
         spelled = MessageForm(role=role, content=content, has_name=name is not None)
-        known = _KNOWN_OF_RESULT
         if content == "text" and not isinstance(node.get("content"), str):
             spelled = msgspec.structs.replace(spelled, spelled={"content": node["content"]})
         return ToolResult(
@@ -145,7 +144,7 @@ class _Reader:
             parts=tuple(parts),
             kind=call.kind if call else "function",
             at=at,
-            native=keep(node, known, MESSAGE, spelled),
+            native=keep(node, _KNOWN_OF_RESULT, MESSAGE, spelled),
         )
 
     def legacy_call(self, name: str) -> ToolCall | None:
@@ -217,13 +216,13 @@ def _spelled(node: Node, content: Content) -> dict[str, Any]:
     if node.get("content") == "":
         spelled["content"] = ""
     for name in ("refusal", *REASONING_TEXTS):
-        if node.get(name) == "":
-            spelled[name] = ""
+        if node.get(name) == "" or not isinstance(node.get(name, ""), str | None):
+            spelled[name] = node[name]
     if node.get("tool_calls") == []:
         spelled["tool_calls"] = []
     if REASONING_DETAILS in node and not entries_of(node):
         spelled[REASONING_DETAILS] = node[REASONING_DETAILS]
-    texts = [name for name in REASONING_TEXTS if node.get(name)]
+    texts = [name for name in REASONING_TEXTS if name in node and name not in spelled and node[name]]
     is_said_again = any(isinstance(entry.get(name), str) for entry in entries_of(node) for name in ("text", "summary"))
     for name in texts if is_said_again else texts[1:]:
         spelled[name] = node[name]

@@ -68,6 +68,8 @@ def _read_image(node: Node, at: str) -> Media:
     if image.get("detail") == "auto":  # what it is without being said
         spelled = {**spelled, "image_url.detail": "auto"}
         node = {**node, "image_url": {name: value for name, value in image.items() if name != "detail"}}
+    if not url:
+        raise wrong(path_of(at, "image_url.url"), "an address, or an image itself")
     data = _DATA_URL.fullmatch(url)
     return Media(
         kind="image",
@@ -104,22 +106,22 @@ def _read_file(node: Node, at: str) -> Media:
     cache, spelled = read_cache(node, at)
     file, place = _required(node, "file", at), path_of(at, "file")
     content, file_id = optional_text(file, "file_data", place), optional_text(file, "file_id", place)
-    if content is None and not file_id:
+    if not content and not file_id:
         raise missing(path_of(place, "file_data"))
     data = _DATA_URL.fullmatch(content or "")
-    if content is not None and not data:  # bare base64
+    if content and not data:  # bare base64
         spelled = {**spelled, "file.file_data": content}
     title = optional_text(file, "filename", place) or ""
     if title == DEFAULT_FILE_NAME:
         title, spelled = "", {**spelled, "file.filename": DEFAULT_FILE_NAME}
-    if content is not None and file_id:
+    if content and file_id:
         spelled = {**spelled, "file.file_id": file_id}
     known = CACHE_FIELDS | {"type", "file.file_data", "file.file_id", "file.filename"}
     return Media(
         kind="document",
-        media_type=data[1] if data else "application/pdf" if content is not None else "",
+        media_type=data[1] if data else "application/pdf" if content else "",
         data=data[2] if data else content or "",
-        file_id="" if content is not None else file_id or "",
+        file_id="" if content else file_id or "",
         title=title,
         cache=cache,
         at=at,

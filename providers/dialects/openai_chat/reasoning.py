@@ -16,7 +16,7 @@ import msgspec
 from providers.canonical.losses import Native
 from providers.canonical.parts import Thinking
 from providers.canonical.seals import Seal, SealBox, native_origin
-from providers.dialects.nodes import Node
+from providers.dialects.nodes import Node, as_object, optional_list
 from providers.dialects.openai_chat.forms import ThinkingForm, form
 from providers.dialects.openai_chat.wire import NAME, REASONING_DETAILS, REASONING_TEXTS
 from providers.dialects.openai_chat.writing import Writing
@@ -136,7 +136,9 @@ def _range(entry: Entry, length: int) -> tuple[int, int] | None:
 
 
 def read_thinking(message: Node, at: str, seals: SealBox) -> list[Thinking]:
-    """Read the reasoning that a client sends back."""
+    """Read the reasoning that a client sends back; raises InvalidRequest naming the entry that is none."""
+    for i, entry in enumerate(optional_list(message, REASONING_DETAILS, at) or []):
+        as_object(entry, f"{at}.{REASONING_DETAILS}[{i}]")
     places = iter(range(len(entries_of(message))))
     thinking = []
     for piece in split(message):

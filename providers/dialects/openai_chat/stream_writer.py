@@ -100,8 +100,10 @@ class ChatWriter(EventWriter):
                 self._part, self._thought_start = part, self._thought
                 return self._thoughts(part.text) + (self._entry(part.seal) if part.seal is not None else b"")
             case ToolCall() if not (self._is_legacy and self._calls):
+                # Clients put calls together by their index, and expect the first of each in order.
+                earlier = b"".join([self._opener(call) for call in self._calls.values()])
                 self._calls[event.index] = _Call(part, len(self._calls))
-                return self._fragment(self._calls[event.index], part.arguments)
+                return earlier + self._fragment(self._calls[event.index], part.arguments)
         self.reply.losses.changes_answer(f"answer.parts[{event.index}]", no_place_for(part))
         return b""
 

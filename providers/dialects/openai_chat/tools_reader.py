@@ -50,13 +50,13 @@ def read_functions(value: Any) -> tuple[Tool, ...]:
 
 
 def _read_tool(node: Node, at: str) -> Tool | Foreign:
-    what = optional_text(node, "type", at) or "function"
-    match what:
+    what = optional_text(node, "type", at)
+    match "function" if what is None else what:
         case "function":
-            return _read_function(node, at, what)
+            return _read_function(node, at, "function")
         case "custom":
             return _read_custom(node, at)
-    return Foreign(origin=NAME, what=what, value=node, at=at, why="the upstream's format has no such tool")
+    return Foreign(origin=NAME, what=str(what), value=node, at=at, why="the upstream's format has no such tool")
 
 
 def _held(node: Node, name: str, at: str) -> Node:

@@ -54,8 +54,9 @@ def _note_losses(tool: Tool, writing: Writing) -> None:
     losses = writing.losses
     writing.lose_native(tool.native, tool.at)
     if writing.tools.wire(tool.name, tool.namespace) != tool.name:
-        has_no_groups = "the upstream has no groups of tools, and knows it by another name"
-        losses.cosmetic(f"{tool.at}.name", has_no_groups if tool.namespace else "the upstream knows it by another name")
+        losses.cosmetic(f"{tool.at}.name", "the upstream knows it by another name")
+    if tool.namespace_description:
+        losses.cosmetic(f"{tool.at}.namespace", "what a group of tools is for is told with each of them")
     if tool.cache is not None and not writing.is_own:
         writing.lose_cache(tool.at)
     if tool.kind == "custom" and not writing.is_own:
@@ -97,11 +98,12 @@ def _function(tool: Tool, writing: Writing) -> Node:
 
 
 def _description(tool: Tool) -> str:
-    """Return what a tool does; a custom tool's grammar is told in words, for a function has no place for it."""
-    if tool.kind != "custom" or tool.grammar is None:
-        return tool.description
-    grammar = f"The input follows this {tool.grammar.get('syntax')} grammar:\n{tool.grammar.get('definition')}"
-    return f"{tool.description}\n\n{grammar}" if tool.description else grammar
+    """Return what a tool does; its group's words, and a custom tool's grammar, have no other place in a function."""
+    pieces = [tool.namespace_description, tool.description]
+    if tool.kind == "custom" and tool.grammar is not None:
+        syntax, definition = tool.grammar.get("syntax"), tool.grammar.get("definition")
+        pieces.append(f"The input follows this {syntax} grammar:\n{definition}")
+    return "\n\n".join(filter(None, pieces))
 
 
 def _with_properties(parameters: Any, writing: Writing) -> Any:

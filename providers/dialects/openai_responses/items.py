@@ -60,7 +60,7 @@ def media_part(media: Media) -> Node | None:
             return {"type": "input_image", **source, "detail": "auto", **mark}
         case "document":
             return {"type": "input_file", **_document(media), **mark}
-        case "audio" if media.data and media.media_type in SOUNDS:
+        case "audio" if media.media_type in SOUNDS and not (media.url or media.file_id):
             return {"type": "input_audio", "input_audio": {"data": media.data, "format": SOUNDS[media.media_type]}}
     return None
 
@@ -137,6 +137,11 @@ def tool_item(tool: Tool) -> Node:
         "parameters": schema_of(tool),
         "strict": bool(tool.is_strict),
     }
+
+
+def namespace_head(tool: Tool) -> Node:
+    """Return the namespace of a tool, without its tools."""
+    return {"type": "namespace", "name": tool.namespace, "description": tool.namespace_description}
 
 
 def schema_of(tool: Tool) -> Any:

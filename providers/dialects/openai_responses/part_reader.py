@@ -148,7 +148,7 @@ def read_reasoning(node: Node, at: str, seals: SealBox) -> Thinking:
         seal=seals.open(packed, NAME) if packed else None,
         at=at,
     )
-    plain = items.reasoning_item(thinking, packed)
+    plain = items.reasoning_item(thinking, packed or None)
     form = Form(spelling=compare(node, plain, REASONING))
     return replace(thinking, native=keep(node, REASONING, REASONING_ITEM, form))
 

@@ -124,11 +124,12 @@ def _instructions(body: Node) -> tuple[Text, ...]:
 
 def _with_updates(body: Node, updates: list[Node]) -> Node:
     """Return the settings as they stand after the updates in the input."""
+    current = {name: optional_object(body, name, "") for name in ("reasoning", "text")}
     for update in updates:
-        for name in ("reasoning", "text"):
+        for name, value in current.items():
             if isinstance(update.get(name), dict):
-                body = {**body, name: {**(body.get(name) or {}), **update[name]}}
-    return body
+                current[name] = {**(value or {}), **update[name]}
+    return current
 
 
 def _sampling(body: Node) -> Sampling:

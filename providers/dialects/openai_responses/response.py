@@ -36,6 +36,7 @@ class ResponseObject:
             "created_at": reply.created,
             "model": reply.model,
             **_echo(reply.request),
+            **({"previous_response_id": reply.continues} if reply.continues else {}),
         }
 
     def at(self, status: str, output: Sequence[Node] = (), **members: Any) -> Node:
@@ -154,8 +155,7 @@ class Items:
             if item is not None:
                 return item
         prefix = "ctc" if call.kind == "custom" else "fc"
-        item = {"id": self.id(prefix, place), **items.call_item(call), "status": status}
-        return item
+        return {"id": self.id(prefix, place), **items.call_item(call), "status": status}
 
     def alone(self, place: int, part: Media | Foreign, at: str) -> Node | None:
         """Return an item that comes whole; None, and a loss, for what the client's format has none for."""

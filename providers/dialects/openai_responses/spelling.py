@@ -43,7 +43,6 @@ class BodyForm(msgspec.Struct, frozen=True, kw_only=True):
     spelling: Spelling = PLAIN
     inserted: tuple[tuple[int, Any], ...] = ()  # input items that are no part of a turn, and where they stood
     is_text_input: bool = False  # one text instead of a list of items
-    heads: Mapping[int, Mapping[str, Any]] = {}  # fields of input items that are no canonical value of their own
 
 
 NO_BODY_FORM = BodyForm()

@@ -7,14 +7,13 @@ and in the final response. Any of these may be missing; each only adds what was 
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from providers.canonical.events import Event, MessageEnd, Stop
 from providers.canonical.identifiers import make_call_id
 from providers.canonical.losses import Native
 from providers.canonical.parts import Foreign, Media, Text, Thinking, ToolCall
 from providers.dialects.nodes import Node
 from providers.dialects.openai_responses.errors import error_text
+from providers.dialects.openai_responses.open_items import Item, Opened, name_of, rest_of
 from providers.dialects.openai_responses.part_reader import SEPARATOR, read_citation, reasoning_text, split_data_url
 from providers.dialects.openai_responses.spelling import Form, keep
 from providers.dialects.openai_responses.usage import usage_of
@@ -29,23 +28,6 @@ MESSAGE_FIELDS = frozenset({"type", "role", "content", "id", "status"})
 STOPS: dict[str, Stop] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 
 
-class _Open(msgspec.Struct):
-    """A part, and how much of it has been said."""
-
-    index: int
-    said: str = ""
-    citations: int = 0
-    piece: int = 0  # of reasoning: which summary the last words belong to
-
-
-class _Item(msgspec.Struct):
-    """An item, and the parts that are made of it: by the place of the content, 0 where there is one only."""
-
-    node: Node
-    parts: dict[int, _Open] = {}
-    is_done: bool = False
-
-
 class ResponsesReader(EventReader):
     """Reads a stream of Responses."""
 
@@ -53,7 +35,7 @@ class ResponsesReader(EventReader):
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
-        self._items: dict[int, _Item] = {}  # by output_index
+        self._items: dict[int, Item] = {}  # by output_index
         self._has_call = False
         self._has_refusal = False
 
@@ -160,14 +142,14 @@ class ResponsesReader(EventReader):
     def _added(self, place: int, node: Any) -> None:
         if not isinstance(node, dict) or place in self._items:
             return
-        self._items[place] = item = _Item(node=node, parts={})
+        self._items[place] = item = Item(node=node, parts={})
         if node.get("type") in CALLS and node.get("name"):
             self._argue(self._open_call(item), str(node.get(CALLS[node["type"]]) or ""))
 
     def _done(self, place: int, node: Node) -> None:
         """Take a whole item: say what was not said of it, and end its parts."""
         if place not in self._items:
-            self._items[place] = _Item(node=node, parts={})
+            self._items[place] = Item(node=node, parts={})
         item = self._items[place]
         if item.is_done:
             return
@@ -177,7 +159,7 @@ class ResponsesReader(EventReader):
                 for index, content in enumerate(node.get("content") or []):
                     self._whole_content(item, index, content)
             case "function_call" | "custom_tool_call" as kind:
-                opened = item.parts.get(0) or self._open_call(_with_node(item, node))
+                opened = item.parts.get(0) or self._open_call(item.as_whole(node))
                 self._argue_rest(opened, str(node.get(CALLS[kind]) or ""))
             case "reasoning":
                 self._whole_reasoning(item, node)
@@ -186,9 +168,10 @@ class ResponsesReader(EventReader):
                 media_type = media_type or f"image/{node.get('output_format') or 'png'}"
                 native = Native(origin=NAME, form=Form(whole=node))
                 self._alone(Media(kind="image", media_type=media_type, data=data or node["result"], native=native))
-            case kind:
-                weight, why = FOREIGN_ITEMS.get(str(kind), OTHER_ITEM)
-                self._alone(Foreign(origin=NAME, what=str(kind), value=node, weight=weight, why=why))
+            case _:
+                kind = name_of(node, "type") or self._refuse()
+                weight, why = FOREIGN_ITEMS.get(kind, OTHER_ITEM)
+                self._alone(Foreign(origin=NAME, what=kind, value=node, weight=weight, why=why))
         for opened in item.parts.values():
             self._end_part(opened.index)
 
@@ -196,11 +179,11 @@ class ResponsesReader(EventReader):
         self._end_words()
         self._whole_part(part)
 
-    def _item(self, event: Node) -> _Item:
+    def _item(self, event: Node) -> Item:
         """Return the item that an event is of; one that was not announced is known by what is said of it."""
         place = event.get("output_index", 0)
         if place not in self._items:
-            self._items[place] = _Item(node={"id": event.get("item_id")}, parts={})
+            self._items[place] = Item(node={"id": event.get("item_id")}, parts={})
         return self._items[place]
 
     def _end_words(self) -> None:
@@ -212,15 +195,15 @@ class ResponsesReader(EventReader):
 
     # Words
 
-    def _words(self, event: Node, *, is_refusal: bool = False) -> _Open:
+    def _words(self, event: Node, *, is_refusal: bool = False) -> Opened:
         return self._open_words(self._item(event), event.get("content_index", 0), is_refusal=is_refusal)
 
-    def _open_words(self, item: _Item, index: int, *, is_refusal: bool) -> _Open:
+    def _open_words(self, item: Item, index: int, *, is_refusal: bool) -> Opened:
         if index not in item.parts:
             self._end_words()
             self._has_refusal = self._has_refusal or is_refusal
             native = keep(item.node, MESSAGE_FIELDS, MESSAGE, Form()) if item.node.get("type") == "message" else None
-            item.parts[index] = _Open(index=self._open_part(Text(is_refusal=is_refusal, native=native)))
+            item.parts[index] = Opened(index=self._open_part(Text(is_refusal=is_refusal, native=native)))
         return item.parts[index]
 
     def _content(self, event: Node) -> None:
@@ -228,7 +211,7 @@ class ResponsesReader(EventReader):
         if isinstance(part, dict) and part.get("type") in ("output_text", "refusal"):
             self._whole_content(self._item(event), event.get("content_index", 0), part)
 
-    def _whole_content(self, item: _Item, index: int, part: Node) -> None:
+    def _whole_content(self, item: Item, index: int, part: Node) -> None:
         """Take a part of a message as far as it goes: empty when it begins, whole when it ends."""
         is_refusal = part.get("type") == "refusal"
         opened = self._open_words(item, index, is_refusal=is_refusal)
@@ -237,16 +220,16 @@ class ResponsesReader(EventReader):
         if isinstance(annotations, list):
             self._annotate(opened, annotations[opened.citations :])
 
-    def _say(self, opened: _Open, text: str) -> None:
+    def _say(self, opened: Opened, text: str) -> None:
         opened.said += text
         self._text(opened.index, text)
 
-    def _say_rest(self, opened: _Open, whole: str) -> None:
-        rest = _rest(opened.said, whole)
+    def _say_rest(self, opened: Opened, whole: str) -> None:
+        rest = rest_of(opened.said, whole)
         if rest:
             self._say(opened, rest)
 
-    def _annotate(self, opened: _Open, annotations: list[Any]) -> None:
+    def _annotate(self, opened: Opened, annotations: list[Any]) -> None:
         for annotation in annotations:
             if isinstance(annotation, dict):
                 opened.citations += 1
@@ -254,30 +237,31 @@ class ResponsesReader(EventReader):
 
     # Calls
 
-    def _call(self, event: Node) -> _Open | None:
+    def _call(self, event: Node) -> Opened | None:
         """Return the call that an event is of; None for one whose name is not known yet: its end will say it all."""
         item = self._items.get(event.get("output_index", 0))
         return item.parts.get(0) if item is not None else None
 
-    def _open_call(self, item: _Item) -> _Open:
+    def _open_call(self, item: Item) -> Opened:
         node = item.node
         self._end_words()
         self._has_call = True
+        name = name_of(node, "name")
         call = ToolCall(
-            id=node.get("call_id") or node.get("id") or make_call_id("", len(self._items), node["name"]),
-            name=node["name"],
+            id=name_of(node, "call_id") or name_of(node, "id") or make_call_id("", len(self._items), name),
+            name=name or self._refuse(),
             kind="custom" if node["type"] == "custom_tool_call" else "function",
-            namespace=node.get("namespace") or "",
+            namespace=name_of(node, "namespace"),
         )
-        item.parts[0] = _Open(index=self._open_part(call))
+        item.parts[0] = Opened(index=self._open_part(call))
         return item.parts[0]
 
-    def _argue(self, opened: _Open, text: str) -> None:
+    def _argue(self, opened: Opened, text: str) -> None:
         opened.said += text
         self._arguments(opened.index, text)
 
-    def _argue_rest(self, opened: _Open, whole: str) -> None:
-        rest = _rest(opened.said, whole)
+    def _argue_rest(self, opened: Opened, whole: str) -> None:
+        rest = rest_of(opened.said, whole)
         if rest:
             self._argue(opened, rest)
 
@@ -285,42 +269,32 @@ class ResponsesReader(EventReader):
 
     def _think(self, event: Node, text: str) -> None:
         opened = self._open_reasoning(self._item(event))
-        piece = int(event.get("summary_index", event.get("content_index", 0)))
+        piece: int = event["summary_index"] if "summary_index" in event else event.get("content_index", 0)
         if opened.said and piece != opened.piece:
             text = SEPARATOR + text
         opened.piece = piece
         self._ponder(opened, text)
 
-    def _ponder(self, opened: _Open, text: str) -> None:
+    def _ponder(self, opened: Opened, text: str) -> None:
         opened.said += text
         self._thinking(opened.index, text)
 
-    def _open_reasoning(self, item: _Item) -> _Open:
+    def _open_reasoning(self, item: Item) -> Opened:
         if 0 not in item.parts:
             self._end_words()
-            item.parts[0] = _Open(index=self._open_part(Thinking()))
+            item.parts[0] = Opened(index=self._open_part(Thinking()))
         return item.parts[0]
 
-    def _whole_reasoning(self, item: _Item, node: Node) -> None:
+    def _whole_reasoning(self, item: Item, node: Node) -> None:
         text, seal = reasoning_text(node), node.get("encrypted_content")
         if not (text or seal or item.parts):
             return
         opened = self._open_reasoning(item)
-        rest = _rest(opened.said, text)
+        rest = rest_of(opened.said, text)
         if rest:
             self._ponder(opened, rest)
         if isinstance(seal, str):
             self._seal(opened.index, seal)
-
-
-def _with_node(item: _Item, node: Node) -> _Item:
-    item.node = node
-    return item
-
-
-def _rest(said: str, whole: str) -> str:
-    """Return what is missing; nothing where the two do not begin alike, for what is said cannot be taken back."""
-    return whole[len(said) :] if whole.startswith(said) else ""
 
 
 def _code(error: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from providers.canonical.losses import NativeField
+from providers.canonical.losses import Native, NativeField
 from providers.canonical.parts import Foreign
 from providers.canonical.request import Tool, ToolChoice
 from providers.dialects.nodes import (
@@ -21,7 +21,7 @@ from providers.dialects.nodes import (
     wrong,
 )
 from providers.dialects.openai_responses import hosted, items
-from providers.dialects.openai_responses.spelling import Form, compare, keep, loose_fields
+from providers.dialects.openai_responses.spelling import Form, compare, form, keep, loose_fields
 from providers.dialects.openai_responses.weights import FOREIGN_TOOLS, OTHER_TOOL, TOOL, TOOL_CHOICE
 from providers.dialects.openai_responses.wire import NAME
 
@@ -29,6 +29,7 @@ FUNCTION = frozenset({"type", "name", "description", "parameters", "strict"})
 CUSTOM = frozenset({"type", "name", "description", "format"})
 NAMESPACE = frozenset({"type", "name", "description", "tools"})
 ALLOWED = frozenset({"type", "mode", "tools"})
+CALLED_BY_NAME = ("function", "custom")
 MODES = ("auto", "required")
 
 type Tools = list[Tool | Foreign]
@@ -57,12 +58,16 @@ class ToolReader:
 
     def _read(self, node: Node, at: str) -> Iterator[Tool | Foreign]:
         if text(node, "type", at) != "namespace" or not node.get("tools"):
-            yield _tool(node, at, {})
+            yield _tool(node, at)
+            return
+        tools = [as_object(each, f"{at}.tools[{i}]") for i, each in enumerate(as_list(node["tools"], f"{at}.tools"))]
+        strange = next((i for i, tool in enumerate(tools) if tool.get("type") not in CALLED_BY_NAME), None)
+        if strange is not None:
+            yield _foreign(node, f"{at}.tools[{strange}]")
             return
         self.loose += loose_fields(node, at, NAMESPACE, TOOL)
-        for index, each in enumerate(as_list(node["tools"], f"{at}.tools")):
-            inner = f"{at}.tools[{index}]"
-            yield _tool(as_object(each, inner), inner, node)
+        for index, tool in enumerate(tools):
+            yield _in_namespace(_tool(tool, f"{at}.tools[{index}]"), node, at)
 
 
 def is_inserted(tool: Tool | Foreign) -> bool:
@@ -70,30 +75,47 @@ def is_inserted(tool: Tool | Foreign) -> bool:
     return tool.at.startswith("input[")
 
 
-def _tool(node: Node, at: str, namespace: Node) -> Tool | Foreign:
+def _tool(node: Node, at: str) -> Tool | Foreign:
     match text(node, "type", at):
         case "function":
-            return _function(node, at, namespace)
+            return _function(node, at)
         case "custom":
-            return _custom(node, at, namespace)
+            return _custom(node, at)
         case _ if hosted.is_run_by_client(node):
             return _hosted(node, at)
-        case kind:
-            weight, why = FOREIGN_TOOLS.get(kind, OTHER_TOOL)
-            return Foreign(origin=NAME, what=kind, value=node, weight=weight, why=why, at=at)
+    return _foreign(node, at)
 
 
-def _function(node: Node, at: str, namespace: Node) -> Tool:
+def _foreign(node: Node, at: str) -> Foreign:
+    weight, why = FOREIGN_TOOLS.get(node["type"], OTHER_TOOL)
+    return Foreign(origin=NAME, what=node["type"], value=node, weight=weight, why=why, at=at)
+
+
+def _in_namespace(tool: Tool | Foreign, namespace: Node, at: str) -> Tool | Foreign:
+    """Return a tool with the namespace that it stands in, and how that was spelled."""
+    if isinstance(tool, Foreign):
+        return tool
+    tool = replace(
+        tool,
+        namespace=name_text(namespace, "name", at),
+        namespace_description=optional_text(namespace, "description", at) or "",
+    )
+    head = compare({k: v for k, v in namespace.items() if k != "tools"}, items.namespace_head(tool), NAMESPACE)
+    native = tool.native or Native(origin=NAME)
+    return replace(tool, native=replace(native, form=replace(form(tool.native), head=head)))
+
+
+def _function(node: Node, at: str) -> Tool:
     tool = Tool(
         name=name_text(node, "name", at),
         description=optional_text(node, "description", at) or "",
         parameters=optional_object(node, "parameters", at),
         is_strict=optional_flag(node, "strict", at),
     )
-    return _kept(tool, node, at, FUNCTION, namespace)
+    return _kept(tool, node, at, FUNCTION)
 
 
-def _custom(node: Node, at: str, namespace: Node) -> Tool:
+def _custom(node: Node, at: str) -> Tool:
     format = optional_object(node, "format", at)
     tool = Tool(
         kind="custom",
@@ -101,18 +123,12 @@ def _custom(node: Node, at: str, namespace: Node) -> Tool:
         description=optional_text(node, "description", at) or "",
         grammar=None if format is None or format.get("type") == "text" else format,
     )
-    return _kept(tool, node, at, CUSTOM, namespace)
+    return _kept(tool, node, at, CUSTOM)
 
 
-def _kept(tool: Tool, node: Node, at: str, known: frozenset[str], namespace: Node) -> Tool:
-    form = Form(spelling=compare(node, items.tool_item(tool), known))
-    return replace(
-        tool,
-        namespace=str(namespace.get("name") or ""),
-        namespace_description=str(namespace.get("description") or ""),
-        at=at,
-        native=keep(node, known, TOOL, form),
-    )
+def _kept(tool: Tool, node: Node, at: str, known: frozenset[str]) -> Tool:
+    spelled = Form(spelling=compare(node, items.tool_item(tool), known))
+    return replace(tool, at=at, native=keep(node, known, TOOL, spelled))
 
 
 def _hosted(node: Node, at: str) -> Tool:
@@ -157,7 +173,11 @@ def _allowed(node: Node, at: str) -> ToolChoice:
     if mode not in MODES:
         raise wrong(f"{at}.mode", "one of " + ", ".join(MODES))
     tools = [as_object(each, f"{at}.tools[{i}]") for i, each in enumerate(optional_list(node, "tools", at) or [])]
-    names = tuple(str(each["name"]) for each in tools if each.get("type") in {"function", "custom"} and "name" in each)
+    names = tuple(
+        name_text(each, "name", f"{at}.tools[{i}]")
+        for i, each in enumerate(tools)
+        if each.get("type") in CALLED_BY_NAME
+    )
     choice = ToolChoice(mode=mode, allowed=names)  # type: ignore[arg-type]
     known = ALLOWED if len(names) == len(tools) else ALLOWED - {"tools"}
     return _with_native(choice, node, known)

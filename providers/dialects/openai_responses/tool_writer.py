@@ -7,7 +7,7 @@ from providers.canonical.parts import Foreign
 from providers.canonical.request import Tool, ToolChoice
 from providers.dialects.nodes import Node
 from providers.dialects.openai_responses import items
-from providers.dialects.openai_responses.spelling import form, put_back
+from providers.dialects.openai_responses.spelling import form, put_back, respell
 from providers.dialects.openai_responses.tool_reader import is_inserted
 from providers.dialects.openai_responses.wire import NAME
 from providers.dialects.openai_responses.writing import Writing
@@ -35,12 +35,14 @@ def write_tools(writing: Writing) -> list[Any]:
 
 
 def _namespace(tool: Tool, writing: Writing) -> Node:
-    head = {"type": "namespace", "name": tool.namespace, "description": tool.namespace_description, "tools": []}
+    """Return the namespace of a tool, which is its first."""
+    head = items.namespace_head(tool)
     if writing.is_own:
         prefix = tool.at.rpartition(".tools[")[0] + "."
         native = fields_of(writing.request.native, NAME)
-        head |= {k.removeprefix(prefix): v for k, v in native.items() if k.startswith(prefix)}
-    return head
+        own = {name.removeprefix(prefix): value for name, value in native.items() if name.startswith(prefix)}
+        head = respell({**head, **own}, form(tool.native).head)
+    return {**head, "tools": []}
 
 
 def _tool(tool: Tool | Foreign, writing: Writing) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 from providers.canonical.inbound import Facts
 from providers.dialects.openai_responses.errors import error_text
 from providers.dialects.openai_responses.usage import usage_of
+from providers.dialects.openai_responses.wire import KNOWN_CODES
 from providers.dialects.watch import StreamWatch
 from providers.wire.sse import holds_objects
 
@@ -41,7 +42,7 @@ class ResponsesWatch(StreamWatch):
             return False
         kind = event.get("type")
         if kind == "error":
-            self.error = error_text(event.get("error") or event)
+            self._fail(event.get("error") or event)
             return False
         response = event.get("response")
         if kind in ENDS or kind == "response.failed":
@@ -51,7 +52,7 @@ class ResponsesWatch(StreamWatch):
             self._finish(frame)
             return False
         if kind == "response.failed":
-            self.error = error_text(response.get("error") if isinstance(response, dict) else None)
+            self._fail(response.get("error") if isinstance(response, dict) else None)
             return False
         self.has_content = self.has_content or is_content(kind)
         return True
@@ -62,6 +63,11 @@ class ResponsesWatch(StreamWatch):
         if isinstance(usage, dict):
             self.usage = self.usage.merge(usage_of(usage))
             self.is_usage_final = self.usage.output is not None
+
+    def _fail(self, error: object) -> None:
+        self.error = error_text(error)
+        code = error.get("code") if isinstance(error, dict) else None
+        self.error_code = code if isinstance(code, str) and code in KNOWN_CODES else ""
 
 
 def is_content(kind: object) -> bool:

@@ -8,7 +8,6 @@ from providers.conformance.matrix import (
     Observation,
     Pair,
     by_feature,
-    last_words,
     verdict_on_answer,
     verdict_on_request,
 )

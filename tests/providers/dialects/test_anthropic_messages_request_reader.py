@@ -149,10 +149,18 @@ def test_results_know_the_tool_and_keep_their_parts():
 
 def test_a_result_may_hold_what_only_the_format_knows():
     (part,) = read_parts(
+        {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "browser_state", "tabs": []}]}
+    )
+    assert isinstance(part, ToolResult)
+    assert [each.what for each in part.parts if isinstance(each, Foreign)] == ["browser_state"]
+
+
+def test_a_tool_that_a_search_has_found_is_said_in_words():
+    (part,) = read_parts(
         {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "tool_reference", "tool_name": "x"}]}
     )
     assert isinstance(part, ToolResult)
-    assert [each.what for each in part.parts if isinstance(each, Foreign)] == ["tool_reference"]
+    assert [each.text for each in part.parts if isinstance(each, Text)] == ["The tool x is available now."]
 
 
 def test_thinking_is_sealed_by_its_signature_and_edge_94_redacted_thinking_by_its_data():

@@ -140,7 +140,7 @@ def test_edge_28_calls_have_a_count_of_their_own():
 def test_interleaved_arguments_keep_their_index():
     parts = [PartStart(index=i, part=ToolCall(id=f"c{i}", name="f")) for i in range(2)]
     said = deltas(START, *parts, ArgumentsDelta(index=1, text="{}"), ArgumentsDelta(index=0, text="[]"), END)
-    assert [delta["tool_calls"][0]["index"] for delta in said if "tool_calls" in delta] == [1, 1, 0, 0]
+    assert [delta["tool_calls"][0]["index"] for delta in said if "tool_calls" in delta] == [0, 1, 1, 0]
 
 
 def test_edge_31_a_call_without_arguments_has_an_empty_object():

@@ -305,9 +305,12 @@ def test_edge_113_a_refusal_without_a_word_is_an_answer_too():
 def test_sources_stand_in_the_text():
     exact = Citation(url="https://a", title="A", start=0, end=2)
     loose = Citation(url="https://b")
-    told = story(
-        part(0, Text(), CitationDelta(index=0, citation=loose), TextDelta(index=0, text="abc"), CitationDelta(index=0, citation=exact))
-    )  # fmt: skip
+    deltas = [
+        CitationDelta(index=0, citation=loose),
+        TextDelta(index=0, text="abc"),
+        CitationDelta(index=0, citation=exact),
+    ]
+    told = story(part(0, Text(), *deltas))
     events = written(told)
     notes = [event["annotation"] for event in events if "annotation" in event]
     assert sorted(note["end_index"] for note in notes) == [2, 3]
