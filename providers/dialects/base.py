@@ -7,7 +7,7 @@ bytes that pass through or as canonical values. There are no pairs of dialects: 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from providers.adapters.quirks import NO_QUIRKS, Quirks
 from providers.canonical.answer import Answer
@@ -24,10 +24,6 @@ from providers.dialects.writer import EventWriter, Reply
 from providers.profiles import PERMISSIVE, Profile
 from providers.wire.splice import Members
 from tenants.errors import GatewayError
-
-
-def _not_yet(*arguments: object) -> NoReturn:
-    raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +77,16 @@ class Dialect:
     watch: Callable[[Facts], StreamWatch]
     read_usage: Callable[[bytes], Usage]
     # The client's side. read_request raises InvalidRequest, naming the field.
-    read_request: Callable[[Members, Facts, SealBox], Request] = _not_yet  # TODO(translation)
-    writer: Callable[[Reply], EventWriter] = _not_yet  # TODO(translation)
-    write_answer: Callable[[Answer, Reply], bytes] = _not_yet  # TODO(translation)
+    read_request: Callable[[Members, Facts, SealBox], Request]
+    writer: Callable[[Reply], EventWriter]
+    write_answer: Callable[[Answer, Reply], bytes]
     # The upstream's side. read_answer never raises: what is no answer ends in StreamFailed.
-    write_request: Callable[[Request, Destination, Losses], Written] = _not_yet  # TODO(translation)
-    reader: Callable[[str], EventReader] = _not_yet  # TODO(translation)
-    read_answer: Callable[[bytes, str], Sequence[Event]] = _not_yet  # TODO(translation)
+    write_request: Callable[[Request, Destination, Losses], Written]
+    reader: Callable[[str], EventReader]
+    read_answer: Callable[[bytes, str], Sequence[Event]]
     # Errors.
     read_error: Callable[[bytes], str]
-    read_failure: Callable[[int, bytes], Failure] = _not_yet  # TODO(translation)
+    read_failure: Callable[[int, bytes], Failure]
     write_error: Callable[[GatewayError, str], bytes]
     error_frame: Callable[[GatewayError, str], bytes]
     is_error_body: Callable[[bytes], bool]
