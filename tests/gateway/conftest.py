@@ -8,7 +8,7 @@ from tenants.keys import generate
 from tests.environment import STATE_DIR
 from tests.gateway.stack import ROOT, Stack, running_stack
 
-NAMES = ("ALICE", "NARROW", "LIMITED", "SERIAL", "EXPIRED", "REVOKED", "CHARLIE", "SUSPENDED", "PURIST")
+NAMES = ("ALICE", "NARROW", "LIMITED", "SERIAL", "EXPIRED", "REVOKED", "CHARLIE", "SUSPENDED", "PURIST", "CAREFUL")
 
 
 class Keys:
@@ -27,6 +27,7 @@ class Keys:
     charlie: str
     suspended: str
     purist: str
+    careful: str
 
 
 @pytest.fixture(scope="session")
