@@ -26,6 +26,7 @@ from routing.exchange import Exchange
 from routing.headers import with_query_key
 from routing.inbound_body import ClientGone, read_away, read_body
 from routing.observe import observe
+from routing.outbound import UpstreamRejected
 from routing.request import DataPlaneRequest
 from routing.response import EventStreamResponse, WholeResponse
 from routing.runtime import Runtime
@@ -201,7 +202,10 @@ def error_response(error: GatewayError, exchange: Exchange) -> WholeResponse:
     """Write an error in the caller's dialect."""
     exchange.error_code = error.code
     dialect = DIALECTS[exchange.dialect]
-    headers = {"x-tollgate-error": error.code, **error.headers}
+    own = (
+        {} if isinstance(error, UpstreamRejected) else {"x-tollgate-error": error.code}
+    )  # not the gateway's: no such word
+    headers = {**own, **error.headers}
     pairs = [(name.encode(), value.encode("ascii", "replace")) for name, value in headers.items()]
     return WholeResponse(error.status, [JSON, *pairs], dialect.write_error(error, exchange.request_id))
 

@@ -27,9 +27,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     takes_images: bool = True
     takes_documents: bool = True
     takes_schema: bool = True  # structured output
+    takes_cache_breakpoints: bool = True  # OpenAI's: marks in the prompt; a cache key is taken by all
     thinking: frozenset[str] = frozenset({"enabled", "adaptive", "disabled"})  # Anthropic's types; also between_tools
     efforts: tuple[Effort, ...] = EFFORTS  # () = the model does not reason
     thinking_style: Literal["level", "budget"] = "level"  # Gemini's
+    thinking_tokens: tuple[int, int] = (0, 32_768)  # the least and the most of a budget; Gemini's
     needs_signatures: bool = False  # Gemini's 3 and later: a call must come back with its thought signature
     max_tokens_field: str = "max_completion_tokens"  # Chat Completions'
     instructions_role: Literal["system", "developer"] = "system"  # Chat Completions'
@@ -37,6 +39,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PERMISSIVE = Profile()
+
+_OF_OPENAI: dict[str, Any] = {"takes_stop": False, "instructions_role": "developer"}  # those that reason
+_OLDER: dict[str, Any] = {**_OF_OPENAI, "takes_cache_breakpoints": False}
+
+_NO_THOUGHT: dict[str, Any] = {"efforts": (), "takes_cache_breakpoints": False}
 
 _NOT_ENABLED = frozenset({"adaptive", "disabled"})
 _ALWAYS_THINKS = frozenset({"adaptive", "between_tools"})
@@ -72,10 +79,23 @@ _TABLE: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = tuple(
                 "thinking": frozenset({"enabled", "disabled"}),
             },
         ),
-        (r"gpt-5|(?:^|/)o[134](?:-|$)", {"takes_stop": False, "instructions_role": "developer"}),
+        (r"gpt-3", {**_NO_THOUGHT, "max_output_tokens": 4_096}),
+        (r"gpt-4o", {**_NO_THOUGHT, "max_output_tokens": 16_384}),
+        (r"gpt-4\.1", {**_NO_THOUGHT, "max_output_tokens": 32_768}),
+        (r"gpt-4", _NO_THOUGHT),
+        (r"(?:^|/)o[134](?:-|$)", {**_OLDER, "takes_sampling": False, "efforts": ("low", "medium", "high")}),
+        (r"gpt-5(?![.\d])", {**_OLDER, "takes_sampling": False, "efforts": ("minimal", "low", "medium", "high")}),
+        (r"gpt-5\.1(?!\d)(?!.*codex-max)", {**_OLDER, "efforts": ("none", "low", "medium", "high")}),
+        (r"gpt-5\.[1-5](?!\d)", {**_OLDER, "efforts": ("none", "low", "medium", "high", "xhigh")}),
+        (r"gpt-[5-9]", {**_OF_OPENAI, "efforts": ("none", "low", "medium", "high", "xhigh", "max")}),
         (r"gemini-(?:1|2\.0)", {"efforts": (), "thinking_style": "budget"}),
-        (r"gemini-2\.5", {"thinking_style": "budget"}),
-        (r"gemini", {"needs_signatures": True}),
+        (r"gemini-2\.5-pro", {"thinking_style": "budget", "thinking_tokens": (128, 32_768)}),
+        (r"gemini-2\.5", {"thinking_style": "budget", "thinking_tokens": (0, 24_576)}),
+        (r"gemini-3-pro", {"needs_signatures": True, "efforts": ("low", "high")}),
+        (r"gemini-3(?:\.1)?-flash", {"needs_signatures": True, "efforts": ("minimal", "low", "medium", "high")}),
+        (r"gemini", {"needs_signatures": True, "efforts": ("low", "medium", "high")}),
+        # Their templates refuse instructions that do not come first.
+        (r"(?i:qwen|gemma)", {"takes_system_turns": False}),
     )
 )
 

@@ -8,7 +8,7 @@ import structlog
 
 from routing.exchange import Exchange
 from routing.meter import price_exchange
-from routing.outbound import Outbound
+from routing.outbound import Outbound, UpstreamRejected
 from tenants.errors import GatewayError
 from tenants.limits.admission import Admission, Reservation
 from tenants.usage_event import LossRecord, UsageEvent, encode, loss_records
@@ -50,7 +50,11 @@ class Account:
         if error is None:
             return
         if isinstance(error, GatewayError):
-            await self.settle("upstream_failed", status=error.status, error_code=error.code)
+            is_theirs = error.status >= 500 or error.status == 429
+            # An upstream's own code may be anything: clients look at it, the ledger has our word.
+            word = "upstream_rejected" if isinstance(error, UpstreamRejected) else error.code
+            outcome = "upstream_failed" if is_theirs else "rejected"
+            await self.settle(outcome, status=error.status, error_code=word)
         elif isinstance(error, asyncio.CancelledError):
             is_gone = self._exchange.is_client_gone
             await self.settle("client_gone" if is_gone else "shutdown", status=499 if is_gone else 503)
@@ -123,5 +127,5 @@ def usage_event(exchange: Exchange, worker: str) -> UsageEvent:
 
 def _losses(outbound: Outbound | None) -> list[LossRecord]:
     """Return what did not get across, there and back; most requests lose nothing."""
-    losses = outbound.all_losses if outbound is not None else ()
+    losses = outbound.losses if outbound is not None else ()
     return loss_records((loss.path, loss.weight.word, loss.why) for loss in losses) if losses else []

@@ -11,6 +11,7 @@ import structlog
 from gateway_site.infra.telemetry import Handles, llm_attempts
 from providers.dialects.base import Failure
 from providers.transport import Transport, TransportError, Upstream, UpstreamBroken
+from providers.wire.json import write_json
 from providers.wire.sse import FrameSplitter
 from routing.account import Account
 from routing.exchange import AttemptRecord
@@ -22,11 +23,11 @@ from routing.headers import (
     upstream_headers,
     upstream_query,
 )
-from routing.outbound import ClientRequest, Outbound
+from routing.outbound import ClientRequest, Outbound, rejection, status_of_code
 from routing.policy.attempts import Attempt, attempts
 from routing.policy.plan import Plan
 from routing.policy.verdict import CREDENTIAL_STATUSES, PROVIDER_ACCOUNT_STATUS, Verdict, judge_status
-from routing.relay import StallGuard, Stream, hold_until_content, relay
+from routing.relay import FailedEarly, StallGuard, Stream, hold_until_content, relay
 from routing.response import EventStreamResponse, HeaderPairs, WholeResponse
 from routing.snapshot import LiveRoute
 from tenants.errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
@@ -64,6 +65,10 @@ class Call:
         self.transport = transport
 
     async def answer(self, plan: Plan, headers: Pairs) -> Response:
+        """Ask, and settle what is whole; raises what the last attempt says when no answer is to be delivered."""
+        return await self.deliver(await self.ask(plan, headers))
+
+    async def ask(self, plan: Plan, headers: Pairs) -> Response:
         """Try until an attempt's result is to be delivered; raises what the last one says when none is."""
         steps = attempts(plan, random=random.random)
         attempt: Attempt | None = next(steps)
@@ -74,7 +79,7 @@ class Call:
             result = await self.attempt(attempt, plan.route, headers)
             attempt = _advance(steps, result.verdict)
         if result.response is not None:
-            return await self.deliver(result.response)
+            return result.response
         assert result.error is not None
         raise result.error
 
@@ -115,6 +120,9 @@ class Call:
         except TransportError as failure:
             record.result = "broken" if isinstance(failure, UpstreamBroken) else "unreachable"
             result = self._transport_failed(failure, attempt)
+        except FailedEarly as failed:
+            record.result = failed.code
+            result = self._judge_early(failed, record)
         except UpstreamFailed as error:
             record.result = error.code
             result = Result(Verdict.RETRY, error=error)
@@ -196,10 +204,8 @@ class Call:
         status = upstream.status
         record.result = f"status_{status}"
         failure = outbound.dialect.read_failure(status, content)
-        refusal = _refusal_of_ours(status, failure)
+        refusal = _refusal_of_ours(status, failure, record)
         if refusal is not None:
-            if refusal.code in ALARMS:
-                log.error("upstream_refused_us", deployment=record.deployment, status=status)
             return Result(Verdict.TRY_NEXT, error=refusal)
         verdict = judge_status(status)
         if not failure.message:
@@ -208,18 +214,37 @@ class Call:
         pairs = [*_headers(outbound, upstream, fixed, JSON), *retry_headers(upstream, failure.retry_after_seconds)]
         return Result(verdict, WholeResponse(*outbound.write_failure(status, content, failure, pairs)))
 
+    def _judge_early(self, failed: FailedEarly, record: AttemptRecord) -> Result:
+        """Judge a stream that began with an error as the answer that it might have been: some vendors do either."""
+        status, outbound = status_of_code(failed.said_code), self.exchange.outbound
+        if status is None or outbound is None:
+            return Result(Verdict.RETRY, error=failed)
+        error = {"message": failed.said} | dict.fromkeys(("code", "type", "status"), failed.said_code)
+        failure = outbound.dialect.read_failure(status, write_json({"error": error}))
+        refusal = _refusal_of_ours(status, failure, record)
+        if refusal is not None:
+            return Result(Verdict.TRY_NEXT, error=refusal)
+        return Result(judge_status(status), error=rejection(status, failure))
+
 
 def _headers(outbound: Outbound, upstream: Upstream, fixed: Pairs, content_type: bytes | None = None) -> HeaderPairs:
     """Return the headers of an answer: the upstream's own open ones come with it only where it passes through."""
-    losses = losses_header(outbound.all_losses)
+    losses = losses_header(outbound.losses)
     fixed = (*fixed, *losses) if losses else fixed
     if outbound.is_translated:
         return translated_headers(fixed, content_type or EVENT_STREAM)
     return answer_headers(upstream, fixed, content_type)
 
 
-def _refusal_of_ours(status: int, failure: Failure) -> GatewayError | None:
+def _refusal_of_ours(status: int, failure: Failure, record: AttemptRecord) -> GatewayError | None:
     """Return what to say instead of an upstream's error that is not the client's to read; None to pass it on."""
+    refusal = _refusal(status, failure)
+    if refusal is not None and refusal.code in ALARMS:
+        log.error("upstream_refused_us", deployment=record.deployment, status=status)
+    return refusal
+
+
+def _refusal(status: int, failure: Failure) -> GatewayError | None:
     if status in CREDENTIAL_STATUSES or failure.is_credential_refused:
         # Never 401: clients would drop their own key. Upstreams quote the key in these bodies.
         return UpstreamFailed(

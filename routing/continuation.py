@@ -2,7 +2,8 @@
 
 An upstream that speaks Responses keeps its answers itself: of these only the id and its deployment are remembered, and
 whoever continues one is sent there. Everything else is kept here, encrypted, and put before the input of the request that
-continues it. Either way an id means something to its own tenant only.
+continues it. Either way an id means something to its own tenant only: all tenants share the gateway's account at an
+upstream, so what an upstream would look up there by any other id is refused.
 """
 
 from dataclasses import replace
@@ -12,7 +13,7 @@ import structlog
 from msgspec import structs
 
 from providers.canonical.inbound import Inbound
-from providers.dialects.openai_responses.history import input_items, items_of, with_history
+from providers.dialects.openai_responses.history import input_items, items_of, refers_to_items, with_history
 from providers.wire.json import read_json, write_json
 from providers.wire.splice import Members, read_members, splice
 from providers.wire.sse import frame_event, frames
@@ -25,6 +26,8 @@ from tenants.principal import Principal
 log = structlog.get_logger("tollgate.responses")
 
 PREVIOUS, STORE = "previous_response_id", "store"
+CONVERSATION, BACKGROUND = "conversation", "background"
+SILENT = frozenset({None, b"null"})
 
 
 class Continuation:
@@ -40,20 +43,26 @@ class Continuation:
 
     async def prepare(self, inbound: Inbound) -> Inbound:
         """Return the request with what it continues in it; raises InvalidRequest naming the field."""
-        members = inbound.members
-        self._is_kept = self._may_keep(members)
-        previous = members.get(PREVIOUS)
-        if previous is not None and previous != b"null":
+        members, keeps = inbound.members, inbound.operation.keeps_conversations
+        _refuse_what_nobody_keeps(members)
+        self._is_kept = keeps and self._may_keep(members)
+        if members.get(PREVIOUS) not in SILENT:
             members = await self._continue(members)
-        if not self._is_kept and not self._principal.stores_responses:
+        if keeps and not self._principal.stores_responses and members.get(STORE) != b"false":
             members = _edit(members, {STORE: b"false"})
-        return inbound if members is inbound.members else structs.replace(inbound, members=members)
+        if members is inbound.members:
+            return inbound
+        return structs.replace(inbound, members=members, facts=structs.replace(inbound.facts, size=len(members.raw)))
 
     def pin(self, plan: Plan) -> Plan:
         """Return the plan with only the deployment that keeps what is continued, if one does."""
         if not self._deployment:
             return plan
-        targets = [target for target in plan.targets if target.deployment.facts.slug == self._deployment]
+        targets = [
+            target
+            for target in plan.targets
+            if target.deployment.facts.slug == self._deployment and plan.judge(target) is None
+        ]
         if not targets:
             raise Unavailable(
                 "The deployment that keeps the response of 'previous_response_id' cannot be asked. "
@@ -65,23 +74,29 @@ class Continuation:
 
     async def keep(self, content: bytes, outbound: Outbound) -> None:
         """Store an answer, whole or as a stream's last frames; one that cannot be stored is delivered all the same."""
-        response = _response_in(content) if self._is_kept else None
-        if response is None or not isinstance(response.get("id"), str):
+        if not self._is_kept:
             return
-        is_native = not outbound.is_translated
-        body = None if is_native else _conversation(outbound, response)
         try:
-            await stored_responses.save(
-                self._principal.tenant_id,
-                self._principal.key_id,
-                response["id"],
-                deployment=outbound.deployment.facts.slug,
-                dialect=outbound.dialect.name,
-                body=body,
-                retention_days=self._principal.response_retention_days,
-            )
+            await self._store(content, outbound)
         except GatewayError as error:
             log.warning("response_not_stored", reason=error.code, tenant_id=self._principal.tenant_id)
+        except Exception as error:
+            # Its request is settled: whatever is wrong here must not take a paid answer away.
+            log.exception("response_not_stored", reason=type(error).__name__, tenant_id=self._principal.tenant_id)
+
+    async def _store(self, content: bytes, outbound: Outbound) -> None:
+        response = _response_in(content)
+        if response is None or not isinstance(response.get("id"), str):
+            return
+        await stored_responses.save(
+            self._principal.tenant_id,
+            self._principal.key_id,
+            response["id"],
+            deployment=outbound.deployment.facts.slug,
+            dialect=outbound.dialect.name,
+            body=_conversation(outbound, response) if outbound.is_translated else None,
+            retention_days=self._principal.response_retention_days,
+        )
 
     def _may_keep(self, members: Members) -> bool:
         wish = members.get(STORE)
@@ -112,6 +127,21 @@ class Continuation:
         return read_members(with_history(members.raw, [*kept["input"], *items_of(kept["response"])]))
 
 
+def _refuse_what_nobody_keeps(members: Members) -> None:
+    if members.get(CONVERSATION) not in SILENT:
+        raise _not_kept(
+            CONVERSATION, "conversations are not kept here. Use 'previous_response_id', or send all of 'input'"
+        )
+    if members.get(BACKGROUND) not in {*SILENT, b"false"}:
+        raise _not_kept(BACKGROUND, "a response is given at once or not at all")
+    if refers_to_items(members):
+        raise _not_kept("input", "items are not kept one by one. Send the item itself in place of an 'item_reference'")
+
+
+def _not_kept(field: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"'{field}' cannot be used so: {why}.", code="not_kept", param=field)
+
+
 def _forbidden(field: str) -> InvalidRequest:
     return InvalidRequest(
         f"'{field}' cannot be used: this tenant stores no responses. Send 'store': false and the whole conversation "
@@ -131,11 +161,11 @@ def _conversation(outbound: Outbound, response: dict[str, Any]) -> bytes:
 
 
 def _response_in(content: bytes) -> dict[str, Any] | None:
-    """Return the response object of a whole answer, or of the frames that end a stream."""
+    """Return the response object of a whole answer, or of the frames that end a stream: there the last one counts."""
     if not content.lstrip().startswith(b"{"):
         payloads = [frame_event(frame)[1] for frame in frames(content)]
         events = [read_json(payload) for payload in payloads if payload.startswith(b"{")]
-        found = next((event["response"] for event in events if isinstance(event.get("response"), dict)), None)
+        found = next((event["response"] for event in events[::-1] if isinstance(event.get("response"), dict)), None)
     else:
         found = read_json(content)
     return found if isinstance(found, dict) else None

@@ -11,7 +11,7 @@ from providers.canonical.estimate import estimate_tokens
 from providers.canonical.inbound import Operation
 from routing.account import Account
 from routing.call import Call, Pairs
-from routing.pipeline import plan_for, read_and_route
+from routing.pipeline import read_and_plan
 from routing.policy.plan import Plan
 from routing.request import DataPlaneRequest
 from routing.response import WholeResponse
@@ -27,11 +27,10 @@ NOT_THERE = frozenset({404, 405, 501})  # what upstreams say that have no such e
 
 async def count(request: DataPlaneRequest, operation: Operation, *, model: str = "") -> WholeResponse:
     """Count the tokens of a request as it would be sent; `model` is the alias where the path names it."""
-    asked, route = read_and_route(request, operation, model)
-    plan = plan_for(asked, route, request.principal)
+    asked, plan = await read_and_plan(request, operation, model)
     runtime = request.runtime
     async with Account(runtime.admission, asked.exchange, runtime.worker) as account:
-        headers = (*account.headers, runtime.snapshot.revision_header, route.header)
+        headers = (*account.headers, runtime.snapshot.revision_header, plan.route.header)
         counted = await _ask(Call(asked, account, runtime.transport), plan, headers) if plan.targets else None
         if counted is not None:
             counted.pairs = [*counted.pairs, BY_UPSTREAM]
@@ -46,9 +45,12 @@ async def count(request: DataPlaneRequest, operation: Operation, *, model: str =
 async def _ask(call: Call, plan: Plan, headers: Pairs) -> WholeResponse | None:
     """Return what an upstream says; None when none of them could tell."""
     try:
-        response = await call.answer(plan, headers)
+        response = await call.ask(plan, headers)
     except (UpstreamFailed, UpstreamTimeout, Unavailable) as error:
         log.info("count_estimated", reason=error.code)
         return None
-    assert isinstance(response, WholeResponse)
-    return None if response.status_code in NOT_THERE else response
+    if response.status_code in NOT_THERE:
+        return None
+    delivered = await call.deliver(response)
+    assert isinstance(delivered, WholeResponse)
+    return delivered

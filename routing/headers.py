@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
 from providers.canonical.inbound import Inbound, Operation
 from providers.canonical.losses import Loss
@@ -25,7 +25,10 @@ ACCOUNT_HEADERS = frozenset(
     }
 )
 RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
-OWN_PARAMETERS = ("key=", "alt=")  # Gemini's clients may send their key in the query; how we ask is our own choice
+# Gemini's clients may send their key in the query; how we ask, and that the usage comes back, is our own choice.
+# https://cloud.google.com/apis/docs/system-parameters
+OWN_PARAMETERS = frozenset({"key", "alt", "fields", "access_token", "oauth_token", "callback"})
+LONGEST_WAIT = 7 * 86_400  # seconds; whoever says more is not to be believed
 MAX_LOSSES, MAX_PATH = 20, 100
 _PLAIN = re.compile(r"[^A-Za-z0-9_.:\[\]@$/-]")
 USER_AGENT = ("User-Agent", "tollgate")
@@ -78,7 +81,7 @@ def upstream_query(operation: Operation, sent: bytes) -> str:
     """Return the query of an upstream request: the operation's own, and the client's without its key."""
     if not sent:
         return operation.query
-    kept = [pair for pair in sent.decode("latin-1").split("&") if pair and not pair.startswith(OWN_PARAMETERS)]
+    kept = [pair for pair in sent.decode("latin-1").split("&") if pair and _parameter(pair) not in OWN_PARAMETERS]
     return "&".join([*kept, operation.query] if operation.query else kept)
 
 
@@ -116,9 +119,14 @@ def losses_header(losses: Sequence[Loss]) -> HeaderPairs:
 def retry_headers(upstream: Upstream, seconds: float | None = None) -> HeaderPairs:
     """Return what an upstream's error says of trying again; `seconds` is what its body says."""
     said = [(name.lower(), value) for name, value in upstream.headers if name.lower() in RETRY_HEADERS]
-    if seconds is not None and not any(name.startswith(b"retry-after") for name, _ in said):
+    if seconds is not None and seconds <= LONGEST_WAIT and not any(name.startswith(b"retry-after") for name, _ in said):
         said.append((b"retry-after", b"%d" % math.ceil(seconds)))
     return said
+
+
+def _parameter(pair: str) -> str:
+    """Return a parameter's name as whoever reads the query will: escapes undone, and without the `$` that Google takes."""
+    return unquote_plus(pair.partition("=")[0]).removeprefix("$").lower()
 
 
 def _is_clean(value: bytes) -> bool:

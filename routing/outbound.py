@@ -6,6 +6,7 @@ most once, and written at most once per destination, however many attempts there
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -23,7 +24,7 @@ from providers.dialects.writer import Reply
 from providers.registry import DIALECTS
 from providers.translation import TranslatedStream, read_events, write_stream, write_whole
 from providers.wire.splice import is_object, splice
-from tenants.errors import GatewayError, UpstreamFailed
+from tenants.errors import GatewayError, InvalidRequest, UpstreamFailed
 
 if TYPE_CHECKING:
     from routing.continuation import Continuation
@@ -47,9 +48,10 @@ class Delivery(NamedTuple):
 class Outbound(ABC):
     """One deployment's view of a request."""
 
-    __slots__ = ("deployment", "dialect", "operation", "request")
+    __slots__ = ("_reply", "deployment", "dialect", "operation", "request")
 
     def __init__(self, request: ClientRequest, deployment: LiveDeployment, dialect: Dialect) -> None:
+        self._reply: Reply | None = None  # of the attempt that was made last
         self.request = request
         self.deployment = deployment
         self.dialect = dialect  # the upstream's
@@ -65,10 +67,9 @@ class Outbound(ABC):
     def body(self) -> bytes:
         """What is sent."""
 
-    @property
     @abstractmethod
-    def losses(self) -> Sequence[Loss]:
-        """What does not get across."""
+    def weigh(self) -> Sequence[Loss]:
+        """Return what will not get across; raises InvalidRequest when that cannot be told."""
 
     @abstractmethod
     def watch(self) -> Watch:
@@ -79,9 +80,14 @@ class Outbound(ABC):
         """Return what ends the client's stream in mid-answer."""
 
     @property
-    def all_losses(self) -> Sequence[Loss]:
+    def losses(self) -> Sequence[Loss]:
         """What has not got across so far, there and back."""
-        return (*self.losses, *self.request.answer_losses)
+        return () if self._reply is None else tuple(self._reply.losses)
+
+    def _new_reply(self) -> Reply:
+        """Return what the next answer is written for: what an earlier attempt lost, this one did not."""
+        self._reply = self.request.make_reply()
+        return self._reply
 
     def write_failure(
         self, status: int, content: bytes, failure: Failure, headers: HeaderPairs
@@ -90,7 +96,11 @@ class Outbound(ABC):
         if not self.is_translated:
             return status, headers, content
         error = rejection(status, failure)
-        return error.status, headers, self.request.dialect.write_error(error, self.request.exchange.request_id)
+        error.retry_after_seconds = next(
+            (int(v) for name, v in headers if name == b"retry-after" and v.isdigit() and len(v) < 10), None
+        )
+        status = self.request.dialect.overloaded_status if error.kind == "overloaded" else error.status
+        return status, headers, self.request.dialect.write_error(error, self.request.exchange.request_id)
 
     def read_whole(self, content: bytes, content_type: str) -> Delivery:
         """Return a whole answer for the client; raises UpstreamFailed when it is none of its format."""
@@ -115,7 +125,7 @@ class Outbound(ABC):
             events = written.tools.restore(events)
         write = write_stream if wants_stream else write_whole
         try:
-            body, answer = write(events, request.dialect, request.reply)
+            body, answer = write(events, request.dialect, self._new_reply())
         except AnswerFailed as failure:
             raise UpstreamFailed(f"The upstream failed: {failure}") from None
         return Delivery(body, b"text/event-stream" if wants_stream else b"application/json", answer.usage)
@@ -144,8 +154,7 @@ class Passthrough(Outbound):
             self._body = splice(inbound.members, edits)
         return self._body
 
-    @property
-    def losses(self) -> Sequence[Loss]:
+    def weigh(self) -> Sequence[Loss]:
         return ()
 
     def watch(self) -> Watch:
@@ -178,23 +187,29 @@ class Translation(Outbound):
         """The request in the upstream's dialect; raises InvalidRequest when the client's cannot be read."""
         if self._written is None:
             destination = self.deployment.destination if self.is_translated else self.deployment.permissive_destination
-            self._written = self.dialect.write_request(self.request.canonical, destination, self._losses)
+            try:
+                self._written = self.dialect.write_request(self.request.canonical, destination, self._losses)
+            except RecursionError:
+                raise _too_deep() from None
         return self._written
 
     @property
     def body(self) -> bytes:
         return self.written.body
 
-    @property
-    def losses(self) -> Sequence[Loss]:
+    def weigh(self) -> Sequence[Loss]:
         assert self.written
         return tuple(self._losses)
+
+    @property
+    def losses(self) -> Sequence[Loss]:
+        return (*self._losses, *super().losses)
 
     def watch(self) -> Watch:
         if not self.is_translated:
             return self.dialect.watch(self.request.inbound.facts)
         reader = self.dialect.reader(self.deployment.origin)
-        return TranslatedStream(reader, self.written.tools, self.request.dialect.writer(self.request.reply))
+        return TranslatedStream(reader, self.written.tools, self.request.dialect.writer(self._new_reply()))
 
     def fail(self, watch: Watch, error: GatewayError) -> bytes:
         if isinstance(watch, TranslatedStream):
@@ -252,7 +267,7 @@ class ClientRequest:
         """Return what tells the losses of a translation for a deployment; None when there is no translation."""
         name = self.inbound.operation.name
         if name in CHAT_OPERATIONS:
-            return lambda deployment: self.outbound(deployment).losses
+            return lambda deployment: self.outbound(deployment).weigh()
         return self._weigh_count if name == COUNT else None
 
     def _weigh_count(self, deployment: LiveDeployment) -> Sequence[Loss]:
@@ -264,16 +279,18 @@ class ClientRequest:
     @cached_property
     def canonical(self) -> Request:
         """The request read canonically; raises InvalidRequest naming the field that cannot be read."""
-        return self.dialect.read_request(self.inbound.members, self.inbound.facts, self.seals)
+        try:
+            return self.dialect.read_request(self.inbound.members, self.inbound.facts, self.seals)
+        except RecursionError:
+            raise _too_deep() from None
 
     @cached_property
     def seals(self) -> SealBox:
         """The box of the caller's tenant."""
         return self._seals()
 
-    @cached_property
-    def reply(self) -> Reply:
-        """What the answer is written for."""
+    def make_reply(self) -> Reply:
+        """Return what an answer is written for."""
         exchange = self.exchange
         return Reply(
             request=self.canonical,
@@ -285,15 +302,11 @@ class ClientRequest:
             continues=self.continuation.previous if self.continuation is not None else "",
         )
 
-    @property
-    def answer_losses(self) -> Sequence[Loss]:
-        """What the answer lost on its way, as far as it has been written."""
-        return tuple(self.reply.losses) if "reply" in self.__dict__ else ()
-
     @cached_property
     def holds_seals(self) -> bool:
-        """Whether the history holds state that we packed."""
-        return MARK in self.inbound.members.raw
+        """Whether the history holds state that we packed; what has no history may say the word."""
+        has_history = self.inbound.operation.name in (*CHAT_OPERATIONS, COUNT)
+        return has_history and MARK in self.inbound.members.raw
 
     def _make(self, deployment: LiveDeployment) -> Outbound:
         spoken = deployment.dialect_for(self.dialect.name)
@@ -301,6 +314,10 @@ class ClientRequest:
             return Passthrough(self, deployment, self.dialect)
         way = CountTranslation if self.inbound.operation.name == COUNT else Translation
         return way(self, deployment, DIALECTS[spoken])
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest("The body is nested too deeply to be translated.")
 
 
 def _counterpart(inbound: Inbound, dialect: Dialect) -> Operation:
@@ -319,6 +336,26 @@ class UpstreamRejected(GatewayError):
         super().__init__(message, code=code, param=param)
 
 
+# What an error in a stream is called, and the status that it would have had as an answer of its own.
+STATUS_OF_CODE = {
+    **dict.fromkeys(("context_length_exceeded", "invalid_prompt", "invalid_request_error", "INVALID_ARGUMENT"), 400),
+    **dict.fromkeys(("authentication_error", "invalid_api_key", "UNAUTHENTICATED"), 401),
+    **dict.fromkeys(("permission_error", "PERMISSION_DENIED"), 403),
+    **dict.fromkeys(("model_not_found", "not_found_error", "NOT_FOUND"), 404),
+    "request_too_large": 413,
+    **dict.fromkeys(("insufficient_quota", "rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"), 429),
+    **dict.fromkeys(("overloaded_error", "server_is_overloaded", "UNAVAILABLE"), 503),
+    **dict.fromkeys(("timeout_error", "DEADLINE_EXCEEDED"), 504),
+}
+
+
+def status_of_code(code: str) -> int | None:
+    """Return the status that an error of a stream stands for; None where its code does not tell."""
+    if re.fullmatch(r"[45][0-9]{2}", code):
+        return int(code)  # OpenRouter's, and Google's
+    return STATUS_OF_CODE.get(code)
+
+
 # Statuses that only one vendor uses, as every client knows them.
 STATUSES = {422: 400, 529: 503}
 KINDS = {
@@ -332,8 +369,16 @@ KINDS = {
 }
 
 
+# Codes that clients look at, whatever the upstream's vendor calls them.
+CODES = {"not_found": "model_not_found", "overloaded": "overloaded", "rate_limit": "rate_limit_exceeded"}
+
+
 def rejection(status: int, failure: Failure) -> UpstreamRejected:
     """Return an upstream's error as ours to write: its words as they are, for clients match them."""
     kind = KINDS.get(status, "invalid_request" if status < 500 else "upstream")
-    code = "context_length_exceeded" if failure.is_context_length else failure.code or "upstream_rejected"
-    return UpstreamRejected(STATUSES.get(status, status), kind, failure.message, code=code, param=failure.param)
+    code = CODES.get(kind) or failure.code or "upstream_rejected"
+    if failure.is_context_length:
+        code = "context_length_exceeded"
+    error = UpstreamRejected(STATUSES.get(status, status), kind, failure.message, code=code, param=failure.param)
+    error.retry_after_seconds = failure.retry_after_seconds
+    return error

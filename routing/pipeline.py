@@ -8,6 +8,7 @@ from msgspec import structs
 from providers.canonical.inbound import Facts, Inbound, Operation
 from providers.canonical.losses import Loss, Weight
 from providers.dialects.base import Dialect
+from providers.dialects.fields import check_name
 from providers.registry import DIALECTS
 from providers.wire.splice import MalformedJson, read_members
 from routing.account import Account
@@ -35,14 +36,21 @@ async def serve(request: DataPlaneRequest, operation: Operation, *, model: str =
 
     `model` is the alias where the path names it and not the body.
     """
-    asked, route = read_and_route(request, operation, model)
-    if operation.keeps_conversations:
-        asked.continuation = Continuation(request.principal)
-        asked.inbound = await asked.continuation.prepare(asked.inbound)
-    plan = plan_for(asked, route, request.principal)
+    asked, plan = await read_and_plan(request, operation, model)
     if not plan.targets:
         raise nothing_fits(plan, asked.inbound.facts, operation)
-    return await carry_out(request, asked, plan if asked.continuation is None else asked.continuation.pin(plan))
+    return await carry_out(request, asked, plan)
+
+
+async def read_and_plan(request: DataPlaneRequest, operation: Operation, model: str) -> tuple[ClientRequest, Plan]:
+    """Read what is asked, with what it goes on from, and find whom to ask; raises what is wrong with it."""
+    asked, route = read_and_route(request, operation, model)
+    if not operation.continues_conversations:
+        return asked, plan_for(asked, route, request.principal)
+    asked.continuation = Continuation(request.principal)
+    asked.inbound = await asked.continuation.prepare(asked.inbound)
+    plan = plan_for(asked, route, request.principal)
+    return asked, asked.continuation.pin(plan) if plan.targets else plan
 
 
 def read_and_route(request: DataPlaneRequest, operation: Operation, model: str) -> tuple[ClientRequest, LiveRoute]:
@@ -76,7 +84,7 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
     return Inbound(
         operation=operation,
         members=members,
-        facts=structs.replace(facts, model=model) if model else facts,
+        facts=structs.replace(facts, model=check_name(model, "model")) if model else facts,
         headers=forwardable(request.header_pairs),
         query=request.scope.get("query_string", b""),
     )
@@ -128,6 +136,9 @@ def _usable(snapshot: LiveSnapshot, principal: Principal) -> str:
 def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError:
     """Say why no target of a route can serve a request."""
     reasons = {dropped.reason for dropped in plan.dropped}
+    unreadable = next((dropped.error for dropped in plan.dropped if dropped.error is not None), None)
+    if unreadable is not None:
+        return unreadable
     untranslatable = next((dropped.loss for dropped in plan.dropped if dropped.loss is not None), None)
     if untranslatable is not None:
         return _cannot_be_translated(facts, untranslatable)

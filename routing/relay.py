@@ -26,8 +26,17 @@ class Stream:
     held: bytes = b""  # what has come and was not passed on yet
 
 
+class FailedEarly(UpstreamFailed):
+    """A stream that began with an error. Nothing was sent, so it can be told as an answer with a status of its own."""
+
+    def __init__(self, said: str, said_code: str) -> None:
+        super().__init__(f"The upstream failed: {said}")
+        self.said = said  # by the upstream
+        self.said_code = said_code
+
+
 async def hold_until_content(stream: Stream) -> None:
-    """Read until something comes that a reader would see, or the end; raises UpstreamBroken, UpstreamFailed.
+    """Read until something comes that a reader would see, or the end; raises UpstreamBroken, FailedEarly.
 
     Until then nothing has been sent to the client, so another upstream can still be asked.
     """
@@ -38,7 +47,7 @@ async def hold_until_content(stream: Stream) -> None:
             break
         stream.held += watch.observe(stream.splitter.feed(data))
     if watch.error is not None and not watch.has_content:
-        raise UpstreamFailed(f"The upstream failed: {watch.error}")
+        raise FailedEarly(watch.error, watch.error_code)
     if not (watch.has_content or watch.is_finished):
         raise UpstreamBroken("the stream ended before its first content")
 

@@ -7,5 +7,6 @@ OPENAI_COMPATIBLE = Adapter(
     name="openai_compatible",
     label="OpenAI-compatible server",
     dialects=("openai_chat",),
-    quirks=Quirks(max_tokens_field="max_tokens", takes_cache_marks=False),
+    # What models take is up to their templates, and many of those refuse instructions in mid-conversation.
+    quirks=Quirks(max_tokens_field="max_tokens", takes_cache_marks=False, takes_system_turns=False),
 )

@@ -16,6 +16,7 @@ class Quirks:
     echoes_reasoning: bool = False  # it wants its reasoning back within a loop of tool calls
     takes_top_k: bool = False  # Chat Completions': beyond OpenAI's own fields
     takes_cache_marks: bool = True  # prompt_cache_breakpoint, prompt_cache_key, and what belongs to them
+    takes_system_turns: bool = True  # Chat Completions': False: instructions anywhere but first may be refused
     takes_null_content: bool = True  # Chat Completions': False: an answer that only calls tools has the content ""
     call_id_length: int = 64
 

@@ -17,7 +17,8 @@ class Operation:
     path: str  # under the upstream's base URL; "{model}" stands for the upstream's own name
     query: str = ""  # always sent
     is_free: bool = False  # it uses no tokens
-    keeps_conversations: bool = False  # its answers can be stored and continued
+    continues_conversations: bool = False  # a request may go on from a stored answer
+    keeps_conversations: bool = False  # its own answers can be stored
 
 
 # Structs and not dataclasses: one of each is made per request, and theirs are made in C.

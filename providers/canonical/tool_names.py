@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from providers.canonical.events import ArgumentsDelta, Event, PartEnd, PartStart
+from providers.canonical.events import ArgumentsDelta, Event, MessageStart, PartEnd, PartStart
 from providers.canonical.identifiers import Rule, fit
 from providers.canonical.parts import Foreign, ToolCall
 from providers.canonical.request import Tool
@@ -65,7 +65,9 @@ class ToolNames:
         """Return the events with the client's own tools in them."""
         restored: list[Event] = []
         for event in events:
-            if isinstance(event, PartStart) and isinstance(event.part, ToolCall):
+            if isinstance(event, MessageStart):
+                self._custom_open.clear()  # of an answer that broke off: this is another
+            elif isinstance(event, PartStart) and isinstance(event.part, ToolCall):
                 event = self._restore_start(event.index, event.part)
             elif self._custom_open and isinstance(event, ArgumentsDelta) and event.index in self._custom_open:
                 self._custom_open[event.index].append(event.text)

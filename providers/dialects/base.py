@@ -36,6 +36,12 @@ class Destination:
     quirks: Quirks = NO_QUIRKS
     max_output_tokens: int | None = None  # the deployment's, where the operator said one
 
+    @property
+    def most_output_tokens(self) -> int | None:
+        """The most that an answer may have, by the operator and by the model; None where neither tells."""
+        limits = (self.max_output_tokens, self.profile.max_output_tokens)
+        return min((limit for limit in limits if limit is not None), default=None)
+
 
 class Written(NamedTuple):
     """A request as an upstream gets it."""
@@ -90,5 +96,6 @@ class Dialect:
     write_error: Callable[[GatewayError, str], bytes]
     error_frame: Callable[[GatewayError, str], bytes]
     is_error_body: Callable[[bytes], bool]
+    overloaded_status: int = 503  # what its clients know an overloaded model by
     headers: tuple[tuple[str, str], ...] = ()  # for upstreams, unless client or operator send their own
     counter: TokenCounter | None = None  # None: the dialect has no such endpoint

@@ -22,6 +22,13 @@ def read_text(members: Members, name: str, *, limit: int = MAX_NAME_LENGTH) -> s
         value: str = msgspec.json.decode(raw, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise InvalidRequest(f"'{name}' is not a valid text.", param=name) from None
+    return check_name(value, name, limit=limit)
+
+
+def check_name(value: str, name: str, *, limit: int = MAX_NAME_LENGTH) -> str:
+    """Return a text if it can be stored and logged; raises InvalidRequest naming the field."""
+    if len(value) > limit:
+        raise InvalidRequest(f"'{name}' must be a text of at most {limit} characters.", param=name)
     if not value or not value.isprintable():
         raise InvalidRequest(f"'{name}' must not be empty and have no control characters.", param=name)
     return value

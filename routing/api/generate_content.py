@@ -9,8 +9,10 @@ from routing.api.models import router
 from routing.counting import count
 from routing.pipeline import Response, serve
 from routing.request import DataPlaneRequest
-from routing.response import EventStreamResponse
+from routing.response import EventStreamResponse, WholeResponse
 from tenants.errors import NotFound
+
+JSON = (b"content-type", b"application/json")
 
 type Serve = Callable[..., Awaitable[Response]]
 VERBS: dict[str, tuple[Serve, Operation]] = {
@@ -26,10 +28,14 @@ async def _dispatch(request: DataPlaneRequest, target: str) -> Response:
         raise NotFound(f"There is nothing at {request.path}.", code="endpoint_not_found")
     answer, operation = VERBS[verb]
     response = await answer(request, operation, model=model)
-    if isinstance(response, EventStreamResponse) and b"alt=sse" not in request.scope["query_string"]:
+    is_stream = operation is STREAM and response.status_code < 400
+    if is_stream and b"alt=sse" not in request.scope["query_string"]:
         # Without `alt=sse` Gemini streams the elements of one JSON array.
-        pairs = [pair for pair in response.pairs if pair[0] != b"content-type"]
-        return EventStreamResponse(200, [*pairs, (b"content-type", b"application/json")], _as_array(response.body))
+        pairs = [*(pair for pair in response.pairs if pair[0] != b"content-type"), JSON]
+        if isinstance(response, EventStreamResponse):
+            return EventStreamResponse(200, pairs, _as_array(response.body))
+        elements = [payload for _, payload in map(frame_event, frames(response.content)) if payload]
+        return WholeResponse(200, pairs, b"[" + b",\r\n".join(elements) + b"]")
     return response
 
 

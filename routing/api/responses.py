@@ -1,7 +1,8 @@
 """POST /v1/responses, and what was stored of it: GET and DELETE /v1/responses/{id}, GET .../input_items."""
 
+import asyncio
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from ninja import Router
 from yarl import URL
@@ -21,6 +22,7 @@ from tenants.errors import NotFound, Unavailable
 
 router = Router(tags=["OpenAI"])
 
+PASSED_ON = frozenset({"after", "before", "include", "include[]", "limit", "order"})
 JSON_TYPE = (b"content-type", b"application/json")
 
 
@@ -92,12 +94,14 @@ async def _forward(
     deployment = request.runtime.snapshot.deployments.get(stored.deployment)
     if deployment is None or not deployment.is_enabled:
         raise Unavailable("The deployment that keeps this response cannot be asked.", code="response_out_of_reach")
-    url = _url(deployment, f"/responses/{quote(response_id, safe='')}{rest}")
+    url = _url(deployment, f"/responses/{quote(response_id, safe='')}{rest}", _query(request))
     headers = [JSON, USER_AGENT, *deployment.fixed_headers]
+    transport = request.runtime.transport
     try:
-        upstream = await request.runtime.transport.open(deployment.pool, url, headers=headers, body=b"", method=method)
-        content = await upstream.read()
-    except TransportError:
+        async with asyncio.timeout(deployment.provider.timeouts.total):
+            upstream = await transport.open(deployment.pool, url, headers=headers, body=b"", method=method)
+            content = await upstream.read()
+    except (TransportError, TimeoutError):
         raise Unavailable(
             "The upstream that keeps this response cannot be reached.", code="response_out_of_reach"
         ) from None
@@ -107,8 +111,15 @@ async def _forward(
     return WholeResponse(upstream.status, [JSON_TYPE, *deployment.response_headers], content)
 
 
-def _url(deployment: LiveDeployment, path: str) -> URL:
-    return URL(deployment.adapter.url(deployment.provider.base_url, "response", path), encoded=True)
+def _query(request: DataPlaneRequest) -> str:
+    """Return what a client says of the part of a list that it wants: without it, every page would be the first."""
+    pairs = parse_qsl(request.scope["query_string"].decode("latin-1"))
+    return urlencode([pair for pair in pairs if pair[0] in PASSED_ON])
+
+
+def _url(deployment: LiveDeployment, path: str, query: str) -> URL:
+    text = deployment.adapter.url(deployment.provider.base_url, "response", path)
+    return URL(f"{text}?{query}" if query else text, encoded=True)
 
 
 def _answer(content: Any) -> WholeResponse:

@@ -24,6 +24,8 @@ def attempts(plan: Plan, *, random: Random) -> Generator[Attempt, Verdict, None]
     """Yield what to try next: a deployment again while its retries last, then the next target."""
     number = 0
     for target in plan.targets:
+        if plan.judge(target) is not None:
+            continue
         for retry in range(plan.retries + 1):
             number += 1
             pause = backoff(retry, random) if retry else 0.0

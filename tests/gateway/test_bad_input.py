@@ -480,7 +480,7 @@ def test_a_wrong_method_is_refused_in_the_callers_dialect(
     reply = httpx.request(method, stack.url + path, headers={**bearer(keys.alice), **headers})
     refusal = refused(reply, dialect, 405, "method_not_allowed")
     assert method in refusal.message
-    assert reply.headers["allow"] == allowed
+    assert sorted(reply.headers["allow"].split(", ")) == allowed.split(", ")
 
 
 def test_an_unknown_model_is_refused_in_the_shape_of_who_lists(stack: Stack, keys: Keys) -> None:

@@ -144,12 +144,47 @@ def test_stop_reasons(ask: Asking, finish: str, stop: str) -> None:
         ("[[status=429 retry_after=2]]", 429),
         ("[[status=500]]", 500),
         ("[[status=503]]", 503),
+        ("[[status=529]]", 503),
     ],
 )
-def test_errors_before_the_first_byte(ask: Asking, text: str, status: int) -> None:
+def test_errors_before_the_first_byte(ask: Asking, direction: tuple[str, str], text: str, status: int) -> None:
     answer = ask(Ask(text=f"hi {text}"))
     assert isinstance(answer, Refused), answer
+    if direction[0] == direction[1]:
+        status = {"[[status=529]]": 529}.get(text, status)  # it passes through
+    elif direction[0] == "anthropic_messages" and status == 503:
+        status = 529  # what Anthropic's clients know an overloaded model by
     assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "words"),
+    [
+        ("status=400 code=context_length_exceeded", 400, {"anthropic_messages": "prompt is too long"}),
+        ("status=401", 502, {}),
+        ("status=429", 429, {}),
+    ],
+)
+def test_errors_at_the_start_of_a_stream_have_the_status_that_they_stand_for(
+    clients: dict[str, Client], direction: tuple[str, str], text: str, status: int, words: dict[str, str]
+) -> None:
+    client, upstream = direction
+    if client == upstream:
+        return  # it passes through
+    answer = clients[client].ask(f"on-{upstream}", Ask(text=f"hi [[error_event=0 {text}]]"), stream=True)
+    assert isinstance(answer, Refused), answer
+    assert answer.status == status
+    if upstream.startswith("openai"):  # the simulator's other vendors have their own codes for it
+        assert words.get(client, "") in answer.message
+
+
+def test_how_long_to_wait_stands_in_a_gemini_clients_error(stack: Stack, keys: Keys) -> None:
+    sdk: Any = CLIENTS["gemini"](stack.url, keys.alice).sdk  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match="429") as caught:
+        sdk.models.generate_content(model="on-anthropic_messages", contents="hi [[status=429 retry_after=2]]")
+    assert {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2s"} in caught.value.details["error"][
+        "details"
+    ]
 
 
 def test_what_cannot_be_carried_is_refused_by_name(stack: Stack, keys: Keys) -> None:

@@ -5,7 +5,7 @@ import pytest
 from providers.profiles import PERMISSIVE, Profile, named_profile, nearest_effort, profile_of
 
 
-@pytest.mark.parametrize("model", ["gpt-4o", "llama-4", "mistral-large", "deepseek-v4", "", "o5", "pro3-x"])
+@pytest.mark.parametrize("model", ["gpt-oss-120b", "llama-4", "mistral-large", "deepseek-v4", "", "o5", "pro3-x"])
 def test_an_unknown_model_takes_everything(model: str):
     assert named_profile(model) == PERMISSIVE
 
@@ -71,7 +71,42 @@ def test_edge_86_prefill_ended_with_4_6(model: str, takes: bool):
     assert named_profile(model).takes_prefill is takes
 
 
-@pytest.mark.parametrize("model", ["gpt-5.6", "gpt-5-mini", "o3", "openai/o4-mini", "o1-preview"])
+@pytest.mark.parametrize(
+    ("model", "efforts"),
+    [
+        ("gpt-4o", ""),
+        ("openai/gpt-4.1-mini", ""),
+        ("o3", "low medium high"),
+        ("gpt-5-mini-2025-08-07", "minimal low medium high"),
+        ("gpt-5.1", "none low medium high"),
+        ("gpt-5.1-codex-max", "none low medium high xhigh"),
+        ("gpt-5.4-mini", "none low medium high xhigh"),
+        ("gpt-5.6-sol", "none low medium high xhigh max"),
+        ("gpt-6.1-sol", "none low medium high xhigh max"),
+    ],
+)
+def test_openais_models_know_their_own_efforts(model: str, efforts: str):
+    assert named_profile(model).efforts == tuple(efforts.split())
+
+
+@pytest.mark.parametrize(("model", "most"), [("gpt-4o-mini", 16_384), ("gpt-4.1", 32_768), ("gpt-5.6", None)])
+def test_older_models_write_less_than_agents_ask_for(model: str, most: int | None):
+    assert named_profile(model).max_output_tokens == most
+
+
+@pytest.mark.parametrize(
+    ("model", "takes"), [("gpt-4.1", False), ("o3", False), ("gpt-5.5", False), ("gpt-5.6", True), ("gpt-6-sol", True)]
+)
+def test_edge_79_cache_breakpoints_began_with_gpt_5_6(model: str, takes: bool):
+    assert named_profile(model).takes_cache_breakpoints is takes
+
+
+@pytest.mark.parametrize("model", ["qwen3.6-27b", "Qwen/Qwen3-Coder-480B", "google/gemma-4-31b"])
+def test_some_templates_take_instructions_first_only(model: str):
+    assert not named_profile(model).takes_system_turns
+
+
+@pytest.mark.parametrize("model", ["gpt-5.6", "gpt-6-astra", "gpt-5-mini", "o3", "openai/o4-mini", "o1-preview"])
 def test_openais_reasoning_models_take_no_stop_and_have_developers(model: str):
     profile = named_profile(model)
     assert (profile.takes_stop, profile.instructions_role) == (False, "developer")

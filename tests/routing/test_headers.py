@@ -153,9 +153,11 @@ def test_a_clients_headers_do_not_go_up_with_a_translation(make_deployment):
         ("", b"beta=true", "beta=true"),
         ("alt=sse", b"", "alt=sse"),
         ("alt=sse", b"key=tg_secret&alt=json&x=1", "x=1&alt=sse"),
+        ("alt=sse", b"%6Bey=tg_secret&k%65y=tg_secret&%61lt=json&$alt=json", "alt=sse"),
+        ("", b"fields=candidates&%24fields=candidates&beta=true", "beta=true"),
     ],
 )
-def test_the_clients_key_never_goes_up_in_the_query(operation_query: str, sent: bytes, query: str):
+def test_neither_the_clients_key_nor_how_to_answer_goes_up_in_the_query(operation_query: str, sent: bytes, query: str):
     operation = Operation(name="chat", dialect="d", kind="chat", path="/", query=operation_query)
     assert upstream_query(operation, sent) == query
 
@@ -178,6 +180,11 @@ def test_an_error_says_in_seconds_what_its_body_said():
     silent = SimpleNamespace(headers=())
     assert retry_headers(silent, 6.2) == [(b"retry-after", b"7")]
     assert retry_headers(ANSWER, 6.2) == retry_headers(ANSWER)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300])
+def test_a_time_to_wait_that_nobody_means_is_not_said(seconds: float):
+    assert retry_headers(SimpleNamespace(headers=()), seconds) == []
 
 
 def test_an_error_says_when_to_try_again():

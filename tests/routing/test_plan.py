@@ -10,8 +10,11 @@ from providers.canonical.losses import Loss, Weight
 from providers.dialects.anthropic_messages.wire import CHAT as MESSAGES
 from providers.dialects.openai_chat.wire import CHAT, EMBEDDINGS
 from providers.pricing import Price
+from routing.policy.attempts import attempts
 from routing.policy.plan import Plan, Translations, compile_plan
-from routing.snapshot import LiveRoute
+from routing.policy.verdict import Verdict
+from routing.snapshot import LiveDeployment, LiveRoute
+from tenants.errors import InvalidRequest
 
 
 def order(plan: Plan) -> list[str]:
@@ -112,6 +115,42 @@ def test_a_deployment_of_the_clients_dialect_is_never_weighed(make_route):
 
     translation = Translations(policy="never", losses=weigh)
     assert order(compile_plan(make_route({"a": {}}), CHAT, random=never, translation=translation)) == ["a"]
+
+
+def test_what_stands_behind_a_target_that_fits_is_weighed_when_its_turn_comes(make_route):
+    weighed = []
+
+    def weigh(deployment: LiveDeployment) -> list[Loss]:
+        weighed.append(deployment.facts.slug)
+        return [Loss("n", Weight.CHANGES_ANSWER, "why")] if deployment.facts.slug == "lossy" else []
+
+    others = {
+        slug: {"dialect": "anthropic_messages", "priority": place} for place, slug in enumerate(["lossy", "ok"], 1)
+    }
+    plan = compile_plan(
+        make_route({"own": {}, **others}),
+        CHAT,
+        random=random.random,
+        translation=Translations(policy="allow", losses=weigh),
+    )
+    assert (order(plan), weighed) == (["own", "lossy", "ok"], [])
+    steps = attempts(plan, random=lambda: 0.5)
+    assert next(steps).target.deployment.facts.slug == "own"
+    assert steps.send(Verdict.TRY_NEXT).target.deployment.facts.slug == "ok"
+    assert weighed == ["lossy", "ok"]
+
+
+def test_a_request_that_cannot_be_read_is_not_translated(make_route):
+    def weigh(deployment: object) -> list[Loss]:
+        raise InvalidRequest("'messages' must be a list.", param="messages")
+
+    route = make_route({"other": {"dialect": "anthropic_messages"}, "own": {"priority": 1}})
+    plan = compile_plan(route, CHAT, random=random.random, translation=Translations(policy="allow", losses=weigh))
+    assert order(plan) == ["own"]
+    (dropped,) = plan.dropped
+    assert (dropped.deployment, dropped.reason) == ("other", "unreadable")
+    assert dropped.error is not None
+    assert dropped.error.param == "messages"
 
 
 def test_who_refuses_unpriced_models_gets_those_with_a_price_in_force(make_route):

@@ -27,6 +27,7 @@ ANTHROPIC_MESSAGES = Dialect(
     write_error=errors.write_error,
     error_frame=errors.error_frame,
     is_error_body=errors.is_error_body,
+    overloaded_status=529,
     headers=(("anthropic-version", wire.VERSION),),
     counter=COUNTER,
 )

@@ -41,6 +41,7 @@ _CHOICES: Mapping[str, Any] = {"auto": "auto", "any": "required", "tool": "named
 _TIERS = {"standard_only": "default"}
 _MODES = ("enabled", "adaptive", "between_tools")
 _DISPLAYS = {"summarized": True, "omitted": False}
+_SHOWS = {**_DISPLAYS, "updates": True}  # beta: thoughts come as short notes of what is going on
 
 
 def read_request(members: Members, facts: Facts, seals: SealBox) -> Request:
@@ -51,6 +52,8 @@ def read_request(members: Members, facts: Facts, seals: SealBox) -> Request:
     reasoning, format, said = _reasoning(body), _response_format(body), _said(body)
     if reasoning is not None and reasoning.mode is None and body.get("thinking"):
         said["thinking.type"] = body["thinking"].get("type")
+    if facts.session:
+        said["metadata.user_id"] = body["metadata"]["user_id"]
     known = _KNOWN - _not_understood(body, reasoning, format)
     native = keep(body, known, said=said) or Native(origin=NAME, form=PLAIN)
     return Request(
@@ -63,7 +66,8 @@ def read_request(members: Members, facts: Facts, seals: SealBox) -> Request:
         sampling=_sampling(body),
         reasoning=reasoning,
         response_format=format,
-        end_user=_end_user(body),
+        end_user=(facts.end_user or None) if facts.session else _end_user(body),
+        cache_key=facts.session or None,
         service_tier=_service_tier(body),
         is_stream=facts.is_stream,
         names=NAMES,
@@ -179,7 +183,7 @@ def _reasoning(body: Node) -> Reasoning | None:
     effort, budget = _effort(body), optional_count(thinking, "budget_tokens", "thinking")
     mode: Any = None if _goes_without_saying(kind, effort, budget) else kind
     display = optional_text(thinking, "display", "thinking") or ""
-    return Reasoning(effort=effort, mode=mode, budget=budget, shows=_DISPLAYS.get(display))
+    return Reasoning(effort=effort, mode=mode, budget=budget, shows=_SHOWS.get(display))
 
 
 def _goes_without_saying(kind: str, effort: Effort | None, budget: int | None) -> bool:

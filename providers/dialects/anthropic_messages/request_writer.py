@@ -44,11 +44,10 @@ def write_request(request: Request, destination: Destination, losses: Losses) ->
 
 
 def _max_tokens(writing: Writing) -> int:
-    asked, destination = writing.request.sampling.max_output_tokens, writing.destination
-    limit = destination.profile.max_output_tokens
+    asked, limit = writing.request.sampling.max_output_tokens, writing.destination.most_output_tokens
     path = writing.request.where("sampling.max_output_tokens")
     if asked is None:
-        chosen = destination.max_output_tokens or limit or DEFAULT_MAX_TOKENS
+        chosen = limit or DEFAULT_MAX_TOKENS
         writing.losses.cosmetic(path, f"the upstream must be told a number, and is told {chosen}")
         return chosen
     if limit is not None and asked > limit and not writing.is_own:
@@ -128,7 +127,7 @@ def _add_format(body: Node, writing: Writing) -> None:
     path = request.where("response_format")
     writing.losses.native(format.native, path, NAME)
     if format.kind == "json_object":
-        writing.losses.changes_answer(path, "the upstream gives JSON by a schema only")
+        writing.losses.degrades(path, "the upstream is asked for JSON and not held to it")
     elif not writing.destination.profile.takes_schema:
         writing.losses.changes_answer(path, "the upstream's model does not hold its answer to a schema")
     else:
@@ -160,7 +159,7 @@ def _add_the_rest(body: Node, writing: Writing) -> None:
         body["service_tier"] = _tier(request.service_tier, writing)
     if request.verbosity is not None:
         losses.degrades(request.where("verbosity"), "the upstream cannot be told how much to say")
-    if request.cache_key is not None:
+    if request.cache_key is not None and not writing.is_own:
         losses.cosmetic(request.where("cache_key"), "the upstream caches by content")
     if request.metadata:
         losses.cosmetic(request.where("metadata"), "the upstream keeps no metadata")

@@ -18,6 +18,12 @@ from providers.dialects.anthropic_messages.wire import NAME
 from providers.dialects.anthropic_messages.writing import Writing
 from providers.dialects.nodes import Node
 
+# Stands for a format that is any JSON: this one knows schemas only.
+ANY_JSON: Node = {
+    "type": "text",
+    "text": "Answer in valid JSON alone, with nothing before or after it and no code fence around it.",
+}
+
 
 @dataclass(slots=True, kw_only=True)
 class _Message:
@@ -35,11 +41,15 @@ def write_system(writing: Writing) -> str | list[Node] | None:
         block = text_block(part, writing) if isinstance(part, Text) else writing.foreign(part)
         if block is not None:
             blocks.append(block)
+    format = writing.request.response_format
+    if format is not None and format.kind == "json_object":
+        blocks.append(ANY_JSON)
     if not blocks:
         return None
+    if not writing.is_own:
+        return as_content(blocks)
     first = writing.request.system[0]
-    is_text = isinstance(first, Text) and spelling_of(first.native).is_text
-    return as_content(blocks) if is_text or not writing.is_own else blocks
+    return as_content(blocks) if isinstance(first, Text) and spelling_of(first.native).is_text else blocks
 
 
 def write_messages(writing: Writing) -> list[Node]:

@@ -21,6 +21,7 @@ WEIGHTS: Weights = {
     "output_config.effort": (_DEGRADES, "the upstream is told no such effort"),
     "output_config.task_budget": (_DEGRADES, "the upstream has no budget for tasks"),
     "service_tier": (_COSMETIC, "the upstream has one choice of speed"),
+    "thinking.display": (_COSMETIC, "the upstream shows its reasoning in its own way"),
     "thinking.block_binding": (_COSMETIC, "the upstream does not bind reasoning to its conversation"),
     "thread": (_CHANGES, "the upstream keeps no threads"),
     # Of turns and parts.

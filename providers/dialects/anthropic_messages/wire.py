@@ -33,6 +33,7 @@ NAMES: Mapping[str, str] = {
     "response_format.schema": "output_config.format.schema",
     "parallel_tools": "tool_choice.disable_parallel_tool_use",
     "end_user": "metadata.user_id",
+    "cache_key": "metadata.user_id",  # Claude Code's names the session too
     "is_stream": "stream",
 }
 

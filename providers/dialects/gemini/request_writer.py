@@ -47,6 +47,7 @@ class _Writer:
     def __init__(self, request: Request, destination: Destination, names: ToolNames, losses: Losses) -> None:
         self.request = request
         self.profile = destination.profile
+        self.most_output_tokens = destination.most_output_tokens
         self.tools = ToolWriter(request, destination.profile, names, losses)
         self.losses = losses
         self.is_own = is_own(request)
@@ -120,6 +121,10 @@ class _Writer:
                 config[name] = value
             else:
                 self.losses.degrades(where(f"sampling.{field}"), "the model does not take it")
+        asked, most = sampling.max_output_tokens, self.most_output_tokens
+        if asked is not None and most is not None and asked > most and not self.is_own:
+            self.losses.degrades(where("sampling.max_output_tokens"), f"the model writes {most} tokens at most")
+            config["maxOutputTokens"] = most
         if sampling.stop:
             config |= self._stops(sampling.stop)
         for field, name, is_nothing, why in (

@@ -26,7 +26,7 @@ def write_thinking(request: Request, reasoning: Reasoning, profile: Profile, los
     if not profile.efforts:
         writer.give_up()
         return {}
-    return (writer.budget() if profile.thinking_style == "budget" else writer.level(profile)) | config
+    return (writer.budget(profile) if profile.thinking_style == "budget" else writer.level(profile)) | config
 
 
 class _Thinking:
@@ -57,22 +57,26 @@ class _Thinking:
             self._cosmetic("effort", f"the nearest level is {level}")
         return {"thinkingLevel": str(level).upper()}
 
-    def budget(self) -> dict[str, Any]:
+    def budget(self, profile: Profile) -> dict[str, Any]:
         """Say it as a budget of tokens."""
         reasoning = self._reasoning
+        least, most = profile.thinking_tokens
         if reasoning.budget is not None:
             if reasoning.effort is not None:
                 self._cosmetic("effort", "the upstream takes tokens, not levels of thinking")
             if reasoning.mode is not None:
                 self._cosmetic("mode", "the upstream has no such mode of thinking")
-            return {"thinkingBudget": reasoning.budget}
+            if not least <= reasoning.budget <= most:
+                self._cosmetic("budget", f"the model takes from {least} to {most} tokens")
+            return {"thinkingBudget": max(least, min(reasoning.budget, most))}
         if reasoning.effort is None:
             return {"thinkingBudget": AS_IT_LIKES} if reasoning.mode is not None else {}
         if reasoning.mode is not None:
             self._cosmetic("mode", "the upstream has no such mode of thinking")
-        if reasoning.effort != "none":
+        budget = max(least, BUDGETS.get(reasoning.effort, BUDGETS["high"]))
+        if reasoning.effort != "none" or budget:
             self._cosmetic("effort", "the upstream takes tokens, not levels of thinking")
-        return {"thinkingBudget": BUDGETS.get(reasoning.effort, BUDGETS["high"])}
+        return {"thinkingBudget": budget}
 
     def give_up(self) -> None:
         """Note that the model does not think at all."""

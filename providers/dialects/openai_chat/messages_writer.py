@@ -30,7 +30,23 @@ def write_messages(writing: Writing) -> list[Node]:
             case "assistant":
                 messages += _answer(turn, writing)
     _note_prefill(writing)
-    return messages
+    return messages if writing.takes_system_turns or writing.is_own else _alternating(messages)
+
+
+def _alternating(messages: Iterable[Node]) -> list[Node]:
+    """Join what a user says in a row: templates that are strict about instructions are so about whose turn it is, too."""
+    joined: list[Node] = []
+    for message in messages:
+        if joined and joined[-1]["role"] == message["role"] == "user":
+            content = [*_as_list(joined[-1]["content"]), *_as_list(message["content"])]
+            joined[-1] = {**joined[-1], "content": content}
+        else:
+            joined.append(message)
+    return joined
+
+
+def _as_list(content: str | list[Node]) -> list[Node]:
+    return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
 def _note_prefill(writing: Writing) -> None:
@@ -67,7 +83,7 @@ def _later_instructions(turn: Turn, writing: Writing) -> Iterable[Node]:
     """Write instructions in mid-conversation where they stand: moving them up would change what they mean."""
     spelled = form(turn.native, MessageForm)
     content = _parts(turn.parts, writing)
-    if not writing.to.profile.takes_system_turns:
+    if not writing.takes_system_turns:
         writing.losses.degrades(
             turn.at, "this model takes instructions at the start only: it gets these as the user's words"
         )
@@ -147,7 +163,7 @@ def _mark_error(content: list[Node]) -> None:
 
 def _mark_last(content: list[Node], result: ToolResult, writing: Writing) -> None:
     """Move a result's cache mark to its last part, where the format has one."""
-    if content and writing.to.quirks.takes_cache_marks:
+    if content and writing.takes_cache_breakpoints:
         content[-1].setdefault(BREAKPOINT, cache_mark(""))
     writing.lose_cache(result.at, "the mark is made at the end of the result's text")
 

@@ -115,7 +115,7 @@ def _mark(node: Node, part: Text | Media, writing: Writing) -> None:
     """Write a part's cache mark."""
     if part.cache is None:
         return
-    if not writing.to.quirks.takes_cache_marks:
+    if not writing.takes_cache_breakpoints:
         for name in CACHE_FIELDS & node.keys():
             del node[name]
         writing.lose_cache(part.at, "the upstream takes no cache marks")

@@ -107,8 +107,7 @@ def _max_tokens(writing: Writing) -> Node:
     if wanted is None:
         return {}
     to = writing.to
-    limits = [limit for limit in (to.max_output_tokens, to.profile.max_output_tokens) if limit is not None]
-    count = min([wanted, *limits])
+    count = min(wanted, to.most_output_tokens or wanted)
     if count != wanted:
         _lose_sampling("max_output_tokens", f"this model writes at most {count} tokens", writing)
     spelled = form(writing.request.native, BodyForm).max_tokens_field

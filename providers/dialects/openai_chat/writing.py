@@ -23,6 +23,16 @@ class Writing:
         self.tools = ToolNames(request.tools, TOOL_NAMES, takes_custom=self.is_own, takes_namespaces=False)
         self.call_ids = Rule(allowed=CALL_IDS, max_length=to.quirks.call_id_length)
 
+    @property
+    def takes_system_turns(self) -> bool:
+        """Whether instructions may stand in mid-conversation; a client of this very format knows what its model takes."""
+        return self.to.profile.takes_system_turns and (self.is_own or self.to.quirks.takes_system_turns)
+
+    @property
+    def takes_cache_breakpoints(self) -> bool:
+        """Whether the prompt may have cache marks in it."""
+        return self.to.quirks.takes_cache_marks and (self.is_own or self.to.profile.takes_cache_breakpoints)
+
     def lose(self, path: str, weight: Weight, why: str) -> None:
         """Note a loss whose weight is a value."""
         match weight:

@@ -29,7 +29,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _EMPTY_ACCOUNT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "402"})
-_TRY_AGAIN = re.compile(r"try again in (?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)(ms|s))?", re.IGNORECASE)
+_TRY_AGAIN = re.compile(r"try again in (?:(\d{1,6})h)?(?:(\d{1,6})m(?!s))?(?:([\d.]+)(ms|s))?", re.IGNORECASE)
 
 
 class _Outcome(msgspec.Struct):

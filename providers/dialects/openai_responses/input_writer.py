@@ -111,7 +111,7 @@ class InputWriter:
         if isinstance(part, Text):
             self._note_text(part, role)
         writing.note_cache(part, is_marked="prompt_cache_breakpoint" in node)
-        if not writing.takes_cache_marks:
+        if not writing.takes_cache_breakpoints:
             node.pop("prompt_cache_breakpoint", None)
         return put_back(node, part.native) if writing.is_own else node
 

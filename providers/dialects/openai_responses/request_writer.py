@@ -67,7 +67,7 @@ def _settings(writing: Writing, *, has_tools: bool) -> Node:
     body["store"] = False
     body["tool_choice"] = write_choice(writing, has_tools=has_tools)
     body["reasoning"] = _reasoning(writing)
-    body["include"] = [ENCRYPTED] if _wants_seals(request) else None
+    body["include"] = [ENCRYPTED] if _wants_seals(writing) else None
     body["top_logprobs"] = None
     _limit(body, writing)
     _sampling(body, writing)
@@ -76,9 +76,11 @@ def _settings(writing: Writing, *, has_tools: bool) -> Node:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _wants_seals(request: Request) -> bool:
+def _wants_seals(writing: Writing) -> bool:
     """Whether reasoning will have to come back: it is asked for, or some is there already."""
-    wanted = request.reasoning
+    request, wanted = writing.request, writing.request.reasoning
+    if not writing.destination.profile.efforts:
+        return False  # a model that does not reason refuses the question
     return (wanted is not None and wanted.effort != "none") or any(
         isinstance(part, Thinking) and part.seal is not None for turn in request.turns for part in turn.parts
     )
@@ -90,7 +92,7 @@ def _limit(body: Node, writing: Writing) -> None:
     if limit is not None and limit < LEAST_OUTPUT_TOKENS:
         writing.losses.cosmetic(where, f"the upstream's least is {LEAST_OUTPUT_TOKENS}")
         body["max_output_tokens"] = LEAST_OUTPUT_TOKENS
-    most = writing.destination.profile.max_output_tokens
+    most = writing.destination.most_output_tokens
     if limit is not None and most is not None and limit > most:
         writing.losses.degrades(where, f"the upstream's model writes {most} tokens at most")
         body["max_output_tokens"] = most
@@ -119,6 +121,10 @@ def _reasoning(writing: Writing) -> Node | None:
         return None
     losses, where = writing.losses, writing.request.where
     losses.native(wanted.native, where("reasoning"), NAME)
+    if not writing.destination.profile.efforts:
+        if wanted.effort != "none":
+            losses.degrades(where("reasoning"), "the upstream's model does not reason")
+        return None
     meant = _effort(wanted, writing)
     effort = nearest_effort(meant, writing.destination.profile) if meant is not None else None
     if meant is not None and effort != meant and meant == wanted.effort:

@@ -8,8 +8,17 @@ from providers.wire.json import write_json
 
 NAME = "openai_responses"
 
-CHAT = Operation(name="chat", dialect=NAME, kind="chat", path="/responses", keeps_conversations=True)
-COUNT_TOKENS = Operation(name="count_tokens", dialect=NAME, kind="chat", path="/responses/input_tokens", is_free=True)
+CHAT = Operation(
+    name="chat", dialect=NAME, kind="chat", path="/responses", continues_conversations=True, keeps_conversations=True
+)
+COUNT_TOKENS = Operation(
+    name="count_tokens",
+    dialect=NAME,
+    kind="chat",
+    path="/responses/input_tokens",
+    is_free=True,
+    continues_conversations=True,
+)
 
 OPERATIONS = {operation.name: operation for operation in (CHAT, COUNT_TOKENS)}
 

@@ -29,6 +29,11 @@ class Writing:
         """Whether the upstream knows the fields of explicit prompt caching."""
         return self.is_own or self.destination.quirks.takes_cache_marks
 
+    @property
+    def takes_cache_breakpoints(self) -> bool:
+        """Whether the prompt may have cache marks in it: OpenAI's older models take a key only."""
+        return self.takes_cache_marks and (self.is_own or self.destination.profile.takes_cache_breakpoints)
+
     def call_id(self, text: str, at: str) -> str:
         """Return the id of a tool call as the upstream takes it."""
         fitting = fit(text, self._call_id)
@@ -53,7 +58,7 @@ class Writing:
         """Note a cache breakpoint that is lost, or that lasts as long as the upstream likes."""
         if part.cache is None or self.is_own:
             return
-        if not is_marked or not self.takes_cache_marks:
+        if not is_marked or not self.takes_cache_breakpoints:
             self.losses.cosmetic(f"{part.at}.cache", "the upstream's format has no cache breakpoint here")
         elif part.cache and part.cache not in LIFETIMES:
             self.losses.cosmetic(f"{part.at}.cache", "the upstream's cache has another lifetime")

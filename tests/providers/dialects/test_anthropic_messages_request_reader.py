@@ -61,6 +61,13 @@ def test_a_system_prompt_of_blocks_keeps_them_apart_with_their_marks():
     ]
 
 
+def write_own(request: Request) -> dict[str, Any]:
+    losses = Losses()
+    written: dict[str, Any] = json.loads(write_request(request, Destination(model="m", origin=""), losses).body)
+    assert not list(losses)
+    return written
+
+
 def text(words: str, **fields: Any) -> dict[str, Any]:
     return {"type": "text", "text": words, **fields}
 
@@ -73,9 +80,32 @@ def test_edge_117_a_clients_attribution_is_kept_from_other_models_whatever_it_sa
     assert isinstance(words, Text)
 
 
-def test_edge_116_a_user_id_that_is_a_document_is_read_whole():
+@pytest.mark.parametrize(
+    ("user_id", "end_user"),
+    [
+        ('{"device_id":"dddd","account_uuid":"","session_id":"s-1"}', "dddd"),
+        ('{"device_id":"dddd","account_uuid":"a-1","session_id":"s-1"}', "a-1"),
+        ('{"session_id":"s-1"}', None),
+        ("user_dddd_account_a-1_session_s-1", "user_dddd_account_a-1"),
+    ],
+)
+def test_edge_116_a_user_id_names_who_asks_and_the_session_whose_prompt_is_cached(user_id: str, end_user: str | None):
+    request = read(metadata={"user_id": user_id})
+    assert (request.end_user, request.cache_key) == (end_user, "s-1")
+    assert write_own(request)["metadata"] == {"user_id": user_id}
+
+
+def test_edge_116_a_document_without_a_session_is_read_whole():
     document = json.dumps({"device_id": "d" * 64, "account_uuid": "a", "session_id": "s" * 300})
-    assert read(metadata={"user_id": document}).end_user == document
+    request = read(metadata={"user_id": document})
+    assert (request.end_user, request.cache_key) == (document, None)
+
+
+def test_thoughts_that_come_as_updates_are_shown():
+    request = read(thinking={"type": "adaptive", "display": "updates"})
+    assert request.reasoning == Reasoning(mode="adaptive", shows=True)
+    assert native_paths(request, "")["thinking.display"] == Weight.COSMETIC
+    assert write_own(request)["thinking"] == {"type": "adaptive", "display": "updates"}
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,9 @@ def test_a_number_of_tokens_is_always_said(limit: int | None, profile: Profile, 
     assert sent.losses == {"max_output_tokens": Weight.COSMETIC}
 
 
-def test_more_tokens_than_the_model_writes_are_no_reason_to_fail():
-    sent = send(profile=Profile(max_output_tokens=500))
+@pytest.mark.parametrize("known", [{"profile": Profile(max_output_tokens=500)}, {"limit": 500}])
+def test_more_tokens_than_the_model_writes_are_no_reason_to_fail(known: dict[str, Any]):
+    sent = send(**known)
     assert (sent.body["max_tokens"], sent.losses) == (500, {"max_output_tokens": Weight.DEGRADES})
 
 
@@ -553,7 +554,6 @@ def test_blanks_are_no_stop_sequence():
         ({"sampling": {"seed": 1}}, Weight.DEGRADES),
         ({"sampling": {"logprobs": True}}, Weight.CHANGES_ANSWER),
         ({"sampling": {"choices": 2}}, Weight.CHANGES_ANSWER),
-        ({"response_format": ResponseFormat(kind="json_object")}, Weight.CHANGES_ANSWER),
         ({"verbosity": "low"}, Weight.DEGRADES),
         ({"cache_key": "k"}, Weight.COSMETIC),
         ({"metadata": {"a": "b"}}, Weight.COSMETIC),
@@ -565,6 +565,20 @@ def test_what_the_format_has_no_place_for_is_lost_by_name(fields: dict[str, Any]
     sent = send(**fields)
     assert sent.body.keys() == {"model", "max_tokens", "messages"}
     assert sent.losses == {field: weight}
+
+
+def test_any_json_is_asked_for_in_the_instructions():
+    sent = send(
+        system=(Text(text="Be kind.", cache="", at="system"),), response_format=ResponseFormat(kind="json_object")
+    )
+    kind, asked = sent.body["system"]
+    assert (kind["text"], kind["cache_control"]) == ("Be kind.", {"type": "ephemeral"})
+    assert "valid JSON" in asked["text"]
+    assert sent.losses == {"response_format": Weight.DEGRADES}
+
+
+def test_any_json_is_asked_for_where_there_are_no_other_instructions():
+    assert "valid JSON" in send(response_format=ResponseFormat(kind="json_object")).body["system"]
 
 
 @pytest.mark.parametrize("sampling", [{"choices": 1}, {"logprobs": False}])

@@ -322,13 +322,19 @@ def test_stops_beyond_the_fifth_are_lost():
     ("reasoning", "profile", "config", "lost"),
     [
         (Reasoning(effort="low", shows=True), PERMISSIVE, {"thinkingLevel": "LOW", "includeThoughts": True}, set()),
-        (Reasoning(effort="max"), NEW, {"thinkingLevel": "XHIGH"}, {"effort"}),
-        (Reasoning(effort="none"), NEW, {"thinkingLevel": "MINIMAL"}, {"effort"}),
-        (Reasoning(budget=1024), NEW, {"thinkingLevel": "MINIMAL"}, {"budget"}),
+        (Reasoning(effort="max"), PERMISSIVE, {"thinkingLevel": "XHIGH"}, {"effort"}),
+        (Reasoning(effort="max"), NEW, {"thinkingLevel": "HIGH"}, {"effort"}),
+        (Reasoning(effort="none"), NEW, {"thinkingLevel": "LOW"}, {"effort"}),
+        (Reasoning(effort="none"), named_profile("gemini-3-flash"), {"thinkingLevel": "MINIMAL"}, {"effort"}),
+        (Reasoning(effort="medium"), named_profile("gemini-3.8-flash"), {"thinkingLevel": "MEDIUM"}, set()),
+        (Reasoning(budget=1024), NEW, {"thinkingLevel": "LOW"}, {"budget"}),
         (Reasoning(budget=4096, mode="enabled"), NEW, {"thinkingLevel": "LOW"}, {"budget", "mode"}),
         (Reasoning(budget=30000), NEW, {"thinkingLevel": "HIGH"}, {"budget"}),
         (Reasoning(mode="adaptive", shows=False), NEW, {"includeThoughts": False}, {"mode"}),
-        (Reasoning(effort="none"), OLD, {"thinkingBudget": 0}, set()),
+        (Reasoning(effort="none"), OLD, {"thinkingBudget": 128}, {"effort"}),
+        (Reasoning(effort="none"), named_profile("gemini-2.5-flash"), {"thinkingBudget": 0}, set()),
+        (Reasoning(budget=31999), OLD, {"thinkingBudget": 31999}, set()),
+        (Reasoning(budget=31999), named_profile("gemini-2.5-flash"), {"thinkingBudget": 24576}, {"budget"}),
         (Reasoning(effort="medium"), OLD, {"thinkingBudget": 8192}, {"effort"}),
         (Reasoning(effort="max"), OLD, {"thinkingBudget": 24576}, {"effort"}),
         (Reasoning(budget=5000), OLD, {"thinkingBudget": 5000}, set()),
@@ -345,6 +351,12 @@ def test_thinking_is_a_level_or_a_budget(
     body, found = write(said(HI, reasoning=reasoning, names=names), profile)
     assert body.get("generationConfig", {}).get("thinkingConfig") == config
     assert set(found) == lost
+
+
+def test_no_more_tokens_are_asked_for_than_the_model_writes():
+    asked = said(HI, sampling=Sampling(max_output_tokens=900), names={"sampling.max_output_tokens": "max"})
+    body, lost = write(asked, Profile(max_output_tokens=500))
+    assert (body["generationConfig"], lost) == ({"maxOutputTokens": 500}, {"max": Weight.DEGRADES})
 
 
 def test_an_answer_may_have_to_follow_a_schema():

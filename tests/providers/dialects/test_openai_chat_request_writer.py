@@ -73,9 +73,17 @@ def test_edge_56_instructions_are_one_message_with_their_parts():
 def test_edge_57_later_instructions_stay_in_place():
     turns = user(Text(text="hi")), Turn(role="system", parts=(Text(text="note"),), at="turns[1]"), user(Text(text="go"))
     assert [message["role"] for message in Wrote(*turns).messages] == ["user", "system", "user"]
-    demoted = Wrote(*turns, profile=Profile(takes_system_turns=False))
-    assert [message["role"] for message in demoted.messages] == ["user", "user", "user"]
-    assert "note" in json.dumps(demoted.messages[1])
+
+
+@pytest.mark.parametrize(
+    "upstream", [{"profile": Profile(takes_system_turns=False)}, {"quirks": Quirks(takes_system_turns=False)}]
+)
+def test_edge_57_a_strict_upstream_gets_later_instructions_as_the_users_words_in_one_message(upstream: dict[str, Any]):
+    turns = user(Text(text="hi")), Turn(role="system", parts=(Text(text="note"),), at="turns[1]"), user(Text(text="go"))
+    demoted = Wrote(*turns, **upstream)
+    (message,) = demoted.messages
+    words = ["hi", "<system-reminder>", "note", "</system-reminder>", "go"]
+    assert (message["role"], [part["text"] for part in message["content"]]) == ("user", words)
     assert demoted.lost == {"turns[1]": Weight.DEGRADES}
 
 
@@ -191,6 +199,12 @@ def test_a_cache_mark_lives_as_long_as_the_format_lets_it(cache: str, mark: dict
     wrote = Wrote(user(Text(text="a", cache=cache, at="p")))
     assert wrote.messages[0]["content"][0]["prompt_cache_breakpoint"] == {"mode": "explicit", **mark}
     assert wrote.lost == ({} if cache in ("", "30m") else {"p.cache": Weight.COSMETIC})
+
+
+def test_edge_79_an_older_model_gets_a_cache_key_and_no_marks():
+    wrote = Wrote(user(Text(text="a", cache="", at="p")), cache_key="k", profile=Profile(takes_cache_breakpoints=False))
+    assert (wrote.messages[0]["content"], wrote.body["prompt_cache_key"]) == ("a", "k")
+    assert wrote.lost == {"p.cache": Weight.COSMETIC}
 
 
 def test_edge_78_an_upstream_without_cache_marks_gets_none():

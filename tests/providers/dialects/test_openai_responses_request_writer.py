@@ -386,6 +386,26 @@ def test_what_this_upstream_refuses_is_left_out():
     assert lost == {"s.cache": Weight.COSMETIC, "cache_key": Weight.COSMETIC, "metadata": Weight.DEGRADES}
 
 
+def test_no_more_tokens_are_asked_for_than_the_operator_allows():
+    body, lost = write(asked(sampling=Sampling(max_output_tokens=900)), bound_for(max_output_tokens=500))
+    assert (body["max_output_tokens"], lost) == (500, {"max_output_tokens": Weight.DEGRADES})
+
+
+@pytest.mark.parametrize(("effort", "lost"), [("high", {"reasoning": Weight.DEGRADES}), ("none", {})])
+def test_a_model_that_does_not_reason_is_asked_for_none(effort: Any, lost: dict[str, Weight]):
+    body, found = write(asked(reasoning=Reasoning(effort=effort, shows=True)), bound_for(profile=Profile(efforts=())))
+    assert not {"reasoning", "include"} & set(body)
+    assert found == lost
+
+
+def test_edge_79_an_older_model_gets_a_cache_key_and_no_marks():
+    request = asked(system=(Text(text="a", cache="", at="s"), Text(text="b")), cache_key="k")
+    body, lost = write(request, bound_for(profile=Profile(takes_cache_breakpoints=False)))
+    assert body["prompt_cache_key"] == "k"
+    assert "prompt_cache_breakpoint" not in body["input"][0]["content"][0]
+    assert lost == {"s.cache": Weight.COSMETIC}
+
+
 def test_fields_of_another_format_are_named():
     field = NativeField(name="n", value=1, weight=Weight.CHANGES_ANSWER, why="x")
     request = msgspec.structs.replace(asked(), native=Native(origin="openai_chat", fields=(field,)))

@@ -138,7 +138,9 @@ class _Comparison:
 
     def system(self) -> Iterator[Difference]:
         before, after = list(self.before.system), list(self.after.system)
-        yield from self.parts([("system", part) for part in before], [("system", part) for part in after], [""])
+        format = self.before.where("response_format")  # one that an upstream lacks is asked for in the instructions
+        for each in self.parts([("system", part) for part in before], [("system", part) for part in after], [""]):
+            yield each._replace(paths=(*each.paths, format)) if each.is_insertion else each
 
     def turns(self) -> Iterator[Difference]:
         for turn in self.before.turns:
