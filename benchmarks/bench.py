@@ -74,9 +74,13 @@ class Bench:
         refuse_failures(subject.name, result.failed, result.failure)
         return result
 
-    def open(self, subjects: list[Subject], call: Call, *, rate: float) -> dict[str, OpenResult]:
-        """Send requests at a constant rate to the subjects in turn."""
+    def open(
+        self, subjects: list[Subject], call: Call, *, rate: float, first_content: bool = False
+    ) -> dict[str, OpenResult]:
+        """Send requests at a constant rate to the subjects in turn; latency ends with the answer, or its first content."""
         arguments = [f"--rate={rate}", f"--seconds={self.effort.open_seconds}"]
+        if first_content:
+            arguments.append("--first-content")
         results = [OpenResult(**fields) for fields in self._load("open", subjects, call, *arguments)]
         for subject, result in zip(subjects, results, strict=True):
             refuse_failures(subject.name, result.failed, result.failure)

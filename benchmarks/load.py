@@ -231,12 +231,20 @@ async def _keep_asking(connection: Connection, request: bytes, until: float, tal
 
 
 async def run_open(
-    endpoints: Sequence[Endpoint], *, rate: float, seconds: float, slice_seconds: float
+    endpoints: Sequence[Endpoint],
+    *,
+    rate: float,
+    seconds: float,
+    slice_seconds: float,
+    marks: StreamMarks | None = None,
 ) -> list[OpenResult]:
-    """Send `rate` requests a second for `seconds` to each endpoint, taking turns every `slice_seconds`."""
+    """Send `rate` requests a second for `seconds` to each endpoint, taking turns every `slice_seconds`.
+
+    With `marks` latency ends with a stream's first content, else with the answer.
+    """
     per_slice = max(1, round(rate * slice_seconds))
     async with AsyncExitStack() as stack:
-        pools = [await stack.enter_async_context(Pool.open(endpoint)) for endpoint in endpoints]
+        pools = [await stack.enter_async_context(Pool.open(endpoint, marks)) for endpoint in endpoints]
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         started = time.monotonic()
         for number in range(round(rate * seconds) * len(pools)):
@@ -256,8 +264,9 @@ async def sleep_until(moment: float) -> None:
 class Pool:
     """Connections to one endpoint; a request that finds none idle waits, and its waiting counts."""
 
-    def __init__(self, endpoint: Endpoint, connections: Sequence[Connection]) -> None:
+    def __init__(self, endpoint: Endpoint, connections: Sequence[Connection], marks: StreamMarks | None) -> None:
         self._endpoint = endpoint
+        self._marks = marks
         self._idle: asyncio.Queue[Connection] = asyncio.Queue()
         self._tally = Tally()
         for connection in connections:
@@ -265,18 +274,20 @@ class Pool:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, endpoint: Endpoint) -> "AsyncIterator[Pool]":
+    async def open(cls, endpoint: Endpoint, marks: StreamMarks | None = None) -> "AsyncIterator[Pool]":
         """Connect."""
         async with endpoint.connections(OPEN_LOOP_CONNECTIONS) as connections:
-            yield cls(endpoint, connections)
+            yield cls(endpoint, connections, marks)
 
     async def ask(self, due: float) -> None:
         """Send a request that was due at a moment."""
         connection = await self._idle.get()
-        answer = await connection.ask(self._endpoint.request, Watch())
+        watch = Watch() if self._marks is None else StreamWatch(self._marks)
+        answer = await connection.ask(self._endpoint.request, watch)
         self._idle.put_nowait(connection)
         self._tally.add(answer)
-        self._tally.latencies.append(answer.finished_at - due)
+        first = watch.first_content_at if isinstance(watch, StreamWatch) else None
+        self._tally.latencies.append((first or answer.finished_at) - due)
 
     def result(self) -> OpenResult:
         """Sum up."""
@@ -347,7 +358,11 @@ async def _run(
 ) -> Sequence[ClosedResult | OpenResult | StreamsResult]:
     if options.mode == "open":
         return await run_open(
-            endpoints, rate=options.rate, seconds=options.seconds, slice_seconds=options.slice_seconds
+            endpoints,
+            rate=options.rate,
+            seconds=options.seconds,
+            slice_seconds=options.slice_seconds,
+            marks=STREAM_MARKS[options.path] if options.first_content else None,
         )
     [endpoint] = endpoints
     if options.mode == "closed":
@@ -367,6 +382,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each URL")
     parser.add_argument("--rate", type=float, default=100.0, help="requests per second (open)")
     parser.add_argument("--slice-seconds", type=float, default=1.0, help="how long a URL's turn is (open)")
+    parser.add_argument("--first-content", action="store_true", help="latency up to a stream's first content (open)")
     parser.add_argument("--frames", type=int, help="how many a whole answer has (streams)")
     return parser
 
