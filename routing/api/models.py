@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 from ninja import Router
-from providers.dialects.gemini import wire as gemini_wire
 
 from providers.dialects.anthropic_messages import wire as anthropic_wire
+from providers.dialects.gemini import wire as gemini_wire
 from providers.dialects.openai_chat import wire as openai_wire
 from routing.pipeline import usable_names
 from routing.request import DataPlaneRequest
