@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 from time import monotonic, time, time_ns
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ TELLING_PATHS = (
 )
 
 
+@lru_cache(maxsize=256)
 def _dialect_of_path(path: str) -> str:
     if path.startswith("/v1/models/") and ":" in path:
         return "gemini"
