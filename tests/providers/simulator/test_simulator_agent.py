@@ -23,7 +23,7 @@ def tool(name, schema=None, kind=ToolKind.FUNCTION, namespace=""):
     return Tool(name=name, schema=schema or {}, kind=kind, namespace=namespace)
 
 
-def moves(tools, task="write /work/tollgate.txt"):
+def moves(tools, task="write /project/tollgate.txt"):
     first = play(Ask(tools=tools, task=task))
     second = play(Ask(tools=tools, task=task, results=("done",)))
     return first, second
@@ -34,33 +34,33 @@ def moves(tools, task="write /work/tollgate.txt"):
     [
         (
             (tool(**AGENT), tool("Bash", BASH), tool("Read", READ), tool("Write", WRITE)),
-            ("Write", {"file_path": "/work/tollgate.txt", "content": f"{LINE}\n"}),
-            ("Read", {"file_path": "/work/tollgate.txt"}),
+            ("Write", {"file_path": "/project/tollgate.txt", "content": f"{LINE}\n"}),
+            ("Read", {"file_path": "/project/tollgate.txt"}),
         ),
         (
             (tool("functions__Write", WRITE), tool("functions__Read", READ)),
-            ("functions__Write", {"file_path": "/work/tollgate.txt", "content": f"{LINE}\n"}),
-            ("functions__Read", {"file_path": "/work/tollgate.txt"}),
+            ("functions__Write", {"file_path": "/project/tollgate.txt", "content": f"{LINE}\n"}),
+            ("functions__Read", {"file_path": "/project/tollgate.txt"}),
         ),
         (
             (tool("Bash", BASH),),
-            ("Bash", {"command": f"printf '%s\\n' '{LINE}' > /work/tollgate.txt"}),
-            ("Bash", {"command": "cat /work/tollgate.txt"}),
+            ("Bash", {"command": f"printf '%s\\n' '{LINE}' > /project/tollgate.txt"}),
+            ("Bash", {"command": "cat /project/tollgate.txt"}),
         ),
         (
             (tool("exec_command", EXEC), tool("write_stdin", {"type": "object"})),
-            ("exec_command", {"cmd": f"printf '%s\\n' '{LINE}' > /work/tollgate.txt"}),
-            ("exec_command", {"cmd": "cat /work/tollgate.txt"}),
+            ("exec_command", {"cmd": f"printf '%s\\n' '{LINE}' > /project/tollgate.txt"}),
+            ("exec_command", {"cmd": "cat /project/tollgate.txt"}),
         ),
         (
             (tool("shell", SHELL), tool("apply_patch", kind=ToolKind.CUSTOM)),
-            ("shell", {"command": ["bash", "-lc", f"printf '%s\\n' '{LINE}' > /work/tollgate.txt"]}),
-            ("shell", {"command": ["bash", "-lc", "cat /work/tollgate.txt"]}),
+            ("shell", {"command": ["bash", "-lc", f"printf '%s\\n' '{LINE}' > /project/tollgate.txt"]}),
+            ("shell", {"command": ["bash", "-lc", "cat /project/tollgate.txt"]}),
         ),
         (
             (tool("shell", kind=ToolKind.SHELL),),
-            ("shell", {"commands": [f"printf '%s\\n' '{LINE}' > /work/tollgate.txt"]}),
-            ("shell", {"commands": ["cat /work/tollgate.txt"]}),
+            ("shell", {"commands": [f"printf '%s\\n' '{LINE}' > /project/tollgate.txt"]}),
+            ("shell", {"commands": ["cat /project/tollgate.txt"]}),
         ),
         (
             (tool("local_shell", kind=ToolKind.LOCAL_SHELL),),
@@ -68,11 +68,11 @@ def moves(tools, task="write /work/tollgate.txt"):
                 "local_shell",
                 {
                     "type": "exec",
-                    "command": ["bash", "-lc", f"printf '%s\\n' '{LINE}' > /work/tollgate.txt"],
+                    "command": ["bash", "-lc", f"printf '%s\\n' '{LINE}' > /project/tollgate.txt"],
                     "env": {},
                 },
             ),
-            ("local_shell", {"type": "exec", "command": ["bash", "-lc", "cat /work/tollgate.txt"], "env": {}}),
+            ("local_shell", {"type": "exec", "command": ["bash", "-lc", "cat /project/tollgate.txt"], "env": {}}),
         ),
     ],
 )
@@ -85,7 +85,7 @@ def test_it_finds_the_tools_that_write_and_read(tools, write, read):
 def test_it_writes_javascript_where_codex_runs_it():
     free = moves((tool("exec", kind=ToolKind.CUSTOM, namespace="functions"),))
     assert free[1].said == (
-        'const result = await tools.exec_command({"cmd":"cat /work/tollgate.txt"}); text(result.output);'
+        'const result = await tools.exec_command({"cmd":"cat /project/tollgate.txt"}); text(result.output);'
     )
     made_function = moves((tool("functions__exec", FREE),))
     assert orjson.loads(made_function[1].said) == {"input": free[1].said}
@@ -94,7 +94,7 @@ def test_it_writes_javascript_where_codex_runs_it():
 def test_it_patches_where_nothing_else_writes():
     tools = (tool("apply_patch", kind=ToolKind.CUSTOM), tool("read_file", READ))
     write, read = moves(tools)
-    assert write.said == f"*** Begin Patch\n*** Add File: /work/tollgate.txt\n+{LINE}\n*** End Patch\n"
+    assert write.said == f"*** Begin Patch\n*** Add File: /project/tollgate.txt\n+{LINE}\n*** End Patch\n"
     assert read.tool.name == "read_file"
 
 
