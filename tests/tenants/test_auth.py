@@ -29,6 +29,7 @@ from tenants.models import ApiKey, Budget, Project, RateLimit, Tenant
 from tenants.principal import Principal
 from tenants.services import create_key, give_secret
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
+from tests.gateway_site.infra.postgres_away import postgres_at, silent_postgres
 
 type Headers = list[tuple[bytes, bytes]]
 
@@ -120,17 +121,6 @@ def lookups() -> Iterator[list[None]]:
         yield seen
     finally:
         connection_created.disconnect(note)
-
-
-@contextmanager
-def postgres_at(folder: Path) -> Iterator[None]:
-    """Let the database be looked for in another folder, where there may be nothing."""
-    database = connections.settings["default"]
-    host, database["HOST"] = database["HOST"], str(folder)
-    try:
-        yield
-    finally:
-        database["HOST"] = host
 
 
 async def refused(authenticator: Authenticator, headers: Headers) -> GatewayError:
@@ -600,21 +590,6 @@ async def test_without_postgres_a_new_worker_knows_what_valkey_knows(worker, key
         with postgres_at(tmp_path):
             assert (await second.authenticate(bearer(SECRET))).tenant == "alice"
             assert (await refused(second, bearer(OTHER))).status == 503
-
-
-@asynccontextmanager
-async def silent_postgres(folder: Path) -> AsyncIterator[None]:
-    """A database that accepts connections and never says a word."""
-    writers: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_unix_server(lambda _, writer: writers.append(writer), folder / ".s.PGSQL.5432")
-    try:
-        with postgres_at(folder):
-            yield
-    finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        await server.wait_closed()
 
 
 @needs_stores
