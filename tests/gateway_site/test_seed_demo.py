@@ -60,11 +60,11 @@ def test_without_any_vendors_key_it_offers_the_simulator(state_dir: Path):
     seed()
     provider = Provider.objects.get()
     assert (provider.slug, provider.base_url) == ("simulator", "http://127.0.0.1:9100")
-    assert provider.effective_dialects == ("openai_chat", "anthropic_messages")
-    dialects = {target.deployment.dialect for target in Route.objects.get(name="demo").targets.all()}
-    assert dialects == {"", "anthropic_messages"}
+    assert provider.effective_dialects == ("openai_chat", "openai_responses", "anthropic_messages")
+    (target,) = Route.objects.get(name="demo").targets.all()
+    assert target.deployment.dialect == ""  # whichever the client speaks
     assert Deployment.objects.get(slug="demo-embedding").kind == "embedding"
-    assert ModelPrice.objects.count() == 3
+    assert ModelPrice.objects.count() == 2
     noted = facts(state_dir)
     assert (noted["simulator"], noted["chat_model"], noted["messages_model"]) == (True, "demo", "demo")
 

@@ -137,28 +137,25 @@ def starter_deployment(adapter: Adapter) -> Block:
 
 
 def simulated() -> Block:
-    """The simulator as a provider, with one alias for both chat dialects."""
-    chat_prices = {"input": "0.25", "output": "2"}
+    """The simulator as a provider, with one alias: asked in the client's own dialect, translated for Gemini's."""
     return {
         "providers": [
             {
                 "slug": SIMULATOR,
                 "name": "Simulator",
                 "adapter": "openai_compatible",
-                "dialects": ["openai_chat", "anthropic_messages"],
+                "dialects": ["openai_chat", "openai_responses", "anthropic_messages"],
                 "base_url": simulator_address(),
                 "allow_private_address": True,
                 "credential": "demo",
             }
         ],
         "deployments": [
-            {"slug": "demo-chat", "provider": SIMULATOR, "model": "sim-steady", "prices": chat_prices},
             {
-                "slug": "demo-messages",
+                "slug": "demo-chat",
                 "provider": SIMULATOR,
                 "model": "sim-steady",
-                "dialect": "anthropic_messages",
-                "prices": chat_prices,
+                "prices": {"input": "0.25", "output": "2"},
             },
             {
                 "slug": "demo-embedding",
@@ -169,7 +166,7 @@ def simulated() -> Block:
             },
         ],
         "routes": [
-            {"alias": "demo", "targets": [{"deployment": "demo-chat"}, {"deployment": "demo-messages"}]},
+            {"alias": "demo", "targets": [{"deployment": "demo-chat"}]},
             {"alias": "demo-embedding", "targets": [{"deployment": "demo-embedding"}]},
         ],
     }
