@@ -267,6 +267,18 @@ def test_edge_83_count_tokens_is_there_for_every_upstream(stack: Stack, keys: Ke
     assert reply.json()["input_tokens"] > 0
 
 
+def test_edge_107_a_websocket_is_refused_at_once_so_that_clients_use_the_stream(stack: Stack, keys: Keys) -> None:
+    upgrade = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    reply = httpx.get(f"{stack.url}/v1/responses", headers={**bearer(keys.alice), **upgrade}, timeout=5)
+    assert 400 <= reply.status_code < 500
+    assert post(stack, keys.alice, ("openai_responses", "gemini"), "hi").status_code == 200
+
+
 def test_edge_109_the_list_of_models_does_not_redirect(stack: Stack, keys: Keys) -> None:
     headers = {**bearer(keys.alice), "anthropic-version": "2023-06-01"}
     started = time.monotonic()
