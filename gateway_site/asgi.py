@@ -17,6 +17,7 @@ django.setup(set_prefix=False)
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 from gateway_site.data_plane import DataPlaneHandler, warm_up  # noqa: E402
+from gateway_site.infra import tallies  # noqa: E402
 from gateway_site.infra.logging import AccessLog  # noqa: E402
 from routing.runtime import Runtime  # noqa: E402
 
@@ -60,6 +61,7 @@ class Application:
         await receive()
         await handler.runtime.aclose()
         handler.access_log.flush()
+        tallies.flush()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _open(self) -> DataPlaneHandler:

@@ -19,8 +19,9 @@ from django.urls import ResolverMatch
 from django.urls.exceptions import Resolver404
 from django.urls.resolvers import get_resolver
 
+from gateway_site.infra import telemetry
 from gateway_site.infra.logging import AccessLog
-from gateway_site.infra.telemetry import active_requests
+from gateway_site.infra.tallies import Level
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
 from routing.headers import with_query_key
@@ -38,6 +39,7 @@ type Scope = dict[str, Any]
 type Receive = Callable[[], Awaitable[Any]]
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+active_requests = Level(telemetry.active_requests)
 URLCONF = "gateway_site.data_plane_urls"
 WATCH_AFTER_SECONDS = 0.25  # short requests end before anybody could have left
 CLIENT_CLOSED_REQUEST = 499
@@ -58,7 +60,7 @@ class DataPlaneHandler:
         exchange = Exchange(scope["method"], scope["path"], scope["headers"])
         exchange.is_logged = scope["path"] not in PUBLIC_PATHS
         label: str | None = None
-        active_requests.inc()
+        active_requests.change(1)
         try:
             match = self._match(scope)
             label = match.route if match is not None else None
@@ -71,7 +73,7 @@ class DataPlaneHandler:
             _uncancel()
             exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
         finally:
-            active_requests.dec()
+            active_requests.change(-1)
             observe(exchange, label, self.access_log)
 
     def _match(self, scope: Scope) -> ResolverMatch | None:

@@ -1,57 +1,99 @@
-"""uvicorn's HTTP protocol, writing an answer's head together with the first bytes of its body.
+"""uvicorn's HTTP protocol with answers that leave in as few writes as they can, and with less work per header.
 
-uvicorn writes the two one after the other, which with TCP_NODELAY are two system calls and two packets:
-a sampling profile of whole answers gave the two writes 20 µs of 356.
+uvicorn writes an answer's head and its body one after the other, which with TCP_NODELAY are two system calls and two
+packets, and checks each header with two regular expressions. Here the head waits for the first bytes of the body, as
+ASGI says a server may, and all headers are checked at once: 36 searches and one write less for an answer of 18 headers.
 """
 
-import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-HEAD = b"HTTP/1.1 "
-CONTINUE = b"HTTP/1.1 100 "
+FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])  # what no header's value holds: all but the tab
+BODILESS = frozenset({204, 304})
 
 
-class OneWriteTransport:
-    """A transport that keeps an answer's head until the body's first bytes, at most to the end of the loop's turn."""
+class OneWriteCycle(RequestResponseCycle):
+    """One request and its answer."""
 
-    __slots__ = ("_call_soon", "_head", "_transport", "get_extra_info", "is_closing")
+    head: bytes = b""  # what waits for the first bytes of the body
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._call_soon = loop.call_soon
-        self._transport = transport
-        self._head = b""
-        self.get_extra_info = transport.get_extra_info
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Write, or keep it for the next write if it is the head of an answer."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(HEAD) and not data.startswith(CONTINUE):
-            self._head = data
-            self._call_soon(self._flush)  # answers to HEAD have no body
+    async def send(self, message: Any) -> None:
+        """Take the next piece of the answer; raises RuntimeError for one that is out of order or malformed."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
             return
-        self._transport.write(data)
+        kind = message["type"]
+        if kind == "http.response.start" and not self.response_started:
+            self.response_started = True
+            self.waiting_for_100_continue = False
+            self.head = self._head(message["status"], message.get("headers", ()))
+        elif kind == "http.response.body" and self.response_started and not self.response_complete:
+            self._write(message.get("body", b""), is_last=not message.get("more_body", False))
+        else:
+            raise RuntimeError(f"ASGI message {kind!r} is not what comes next in this answer.")
 
-    def close(self) -> None:
-        """Close when all is written."""
-        self._flush()
-        self._transport.close()
+    def _head(self, status: int, headers: Any) -> bytes:
+        """Return the status line and the headers, with those that say how the body is framed."""
+        lines = []
+        for name, value in (*self.default_headers, *headers):
+            name = name.lower()
+            if name in FRAMING:
+                self._note_framing(name, value)
+            lines.append(b"%b: %b" % (name, value))
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in BODILESS:
+            self.chunked_encoding = True
+            lines.append(b"transfer-encoding: chunked")
+        if not self.keep_alive:
+            lines.append(b"connection: close")
+        text = b"\r\n".join(lines)
+        if len(text) - len(text.translate(None, CONTROLS)) != 2 * max(0, len(lines) - 1):
+            raise RuntimeError("A header of the answer holds a control character.")
+        return b"%b%b\r\n\r\n" % (STATUS_LINE[status], text)
 
-    def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)
+    def _note_framing(self, name: bytes, value: bytes) -> None:
+        if name == b"content-length" and self.chunked_encoding is None:
+            self.expected_content_length, self.chunked_encoding = int(value), False
+        elif name == b"transfer-encoding" and value.lower() == b"chunked":
+            self.expected_content_length, self.chunked_encoding = 0, True
+        elif name == b"connection" and b"close" in value.lower():
+            self.keep_alive = False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def _write(self, body: bytes, *, is_last: bool) -> None:
+        data, self.head = self.head, b""
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length = 0
+        elif self.chunked_encoding:
+            if body:
+                data += b"%x\r\n%b\r\n" % (len(body), body)
+            if is_last:
+                data += b"0\r\n\r\n"
+        else:
+            self.expected_content_length -= len(body)
+            data += body
+        if self.expected_content_length < 0 or (is_last and self.expected_content_length):
+            raise RuntimeError("The answer's body is not as long as its Content-Length says.")
+        if data:
+            self.transport.write(data)
+        if is_last:
+            self._complete()
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """HttpToolsProtocol on such a transport."""
+    """HttpToolsProtocol with such answers."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take over a new connection."""
-        super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
+    def on_headers_complete(self) -> None:
+        """Let the request begin; uvicorn has no setting for the class of its cycles, whose task starts later."""
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.__class__ = OneWriteCycle

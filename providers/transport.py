@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
@@ -107,6 +108,19 @@ class Upstream:
             connection.transport.abort()
 
 
+class _Request(aiohttp.ClientRequest):
+    """aiohttp's request without what it adds by itself: our headers are complete, but for the host and the length."""
+
+    def update_headers(self, headers: "CIMultiDict[str]") -> None:  # type: ignore[override]
+        host = self.url.host_port_subcomponent
+        assert host is not None
+        self.headers = CIMultiDict({hdrs.HOST: host})
+        self.headers.extend(headers)
+
+    def update_auto_headers(self, skip_auto_headers: object) -> None:
+        """None are added."""
+
+
 class Transport:
     """Every provider's connections."""
 
@@ -164,7 +178,7 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=pool.connect_timeout),
             auto_decompress=True,
             read_bufsize=READ_BUFFER,
-            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
+            request_class=_Request,
             trust_env=False,
         )
         self._sessions[pool] = session

@@ -8,7 +8,8 @@ from time import monotonic
 
 import structlog
 
-from gateway_site.infra.telemetry import Handles, llm_attempts
+from gateway_site.infra import telemetry
+from gateway_site.infra.tallies import Count
 from providers.dialects.base import Failure
 from providers.transport import Transport, TransportError, Upstream, UpstreamBroken
 from providers.wire.json import write_json
@@ -40,7 +41,7 @@ type Pairs = tuple[tuple[bytes, bytes], ...]
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
 STREAM_TYPES = frozenset({"text/event-stream", ""})  # some servers name none
-attempt_counter = Handles(llm_attempts)
+llm_attempts = Count(telemetry.llm_attempts)
 ALARMS = frozenset({"upstream_auth_failed", "upstream_account_exhausted"})  # for the operator to mend
 
 
@@ -129,7 +130,7 @@ class Call:
         spent = monotonic() - started
         record.milliseconds = round(spent * 1000)
         exchange.upstream_seconds += spent
-        attempt_counter(deployment.facts.slug, record.result).inc()
+        llm_attempts.add(deployment.facts.slug, record.result)
         return result
 
     def _transport_failed(self, failure: TransportError, attempt: Attempt) -> Result:

@@ -6,17 +6,18 @@ from typing import Any
 
 from gateway_site.infra import telemetry
 from gateway_site.infra.logging import AccessLog
-from gateway_site.infra.telemetry import Handles
+from gateway_site.infra.tallies import Count, Timing
 from routing.exchange import Exchange
 
-http_requests = Handles(telemetry.http_requests)
-http_duration = Handles(telemetry.http_duration)
-llm_requests = Handles(telemetry.llm_requests)
-llm_duration = Handles(telemetry.llm_duration)
-llm_first_token = Handles(telemetry.llm_first_token)
-llm_tokens = Handles(telemetry.llm_tokens)
-rate_limit_exceeded = Handles(telemetry.rate_limit_exceeded)
-auth_failures = Handles(telemetry.auth_failures)
+http_requests = Count(telemetry.http_requests)
+http_duration = Timing(telemetry.http_duration)
+llm_requests = Count(telemetry.llm_requests)
+llm_duration = Timing(telemetry.llm_duration)
+llm_first_token = Timing(telemetry.llm_first_token)
+llm_tokens = Count(telemetry.llm_tokens)
+rate_limit_exceeded = Count(telemetry.rate_limit_exceeded)
+auth_failures = Count(telemetry.auth_failures)
+gateway_overhead = Timing(telemetry.gateway_overhead)
 
 OTHER_PATH = "other"  # unknown paths share a label: a scanner must not make new time series
 
@@ -25,10 +26,10 @@ def observe(exchange: Exchange, path_label: str | None, access_log: AccessLog) -
     """Count an exchange and write its access line."""
     seconds = monotonic() - exchange.started
     label = path_label or OTHER_PATH
-    http_requests(label, str(exchange.status)).inc()
-    http_duration(label).observe(seconds)
+    http_requests.add(label, str(exchange.status))
+    http_duration.add(seconds, label)
     if exchange.principal is None and exchange.status in {401, 403}:
-        auth_failures(exchange.error_code).inc()
+        auth_failures.add(exchange.error_code)
     elif exchange.operation is not None:
         _count_model(exchange, seconds)
     if exchange.is_logged:
@@ -37,25 +38,25 @@ def observe(exchange: Exchange, path_label: str | None, access_log: AccessLog) -
 
 def _count_model(exchange: Exchange, seconds: float) -> None:
     if exchange.status == 429 and exchange.deployment is None:
-        rate_limit_exceeded(exchange.error_code).inc()
+        rate_limit_exceeded.add(exchange.error_code)
     if exchange.route is None or exchange.deployment is None:
         return
     deployment = exchange.deployment.facts.slug
-    llm_requests(exchange.route.facts.name, deployment, exchange.outcome).inc()
-    llm_duration(deployment).observe(seconds)
+    llm_requests.add(exchange.route.facts.name, deployment, exchange.outcome)
+    llm_duration.add(seconds, deployment)
     if exchange.first_token_at is not None:
-        llm_first_token(deployment).observe(exchange.first_token_at - exchange.started)
-    telemetry.gateway_overhead.observe(max(0.0, seconds - exchange.upstream_seconds))
+        llm_first_token.add(exchange.first_token_at - exchange.started, deployment)
+    gateway_overhead.add(max(0.0, seconds - exchange.upstream_seconds))
     usage = exchange.usage
     if usage.input:
-        llm_tokens(deployment, "input").inc(usage.input)
+        llm_tokens.add(deployment, "input", amount=usage.input)
     if usage.output:
-        llm_tokens(deployment, "output").inc(usage.output)
+        llm_tokens.add(deployment, "output", amount=usage.output)
     if usage.cache_read:
-        llm_tokens(deployment, "cache_read").inc(usage.cache_read)
+        llm_tokens.add(deployment, "cache_read", amount=usage.cache_read)
     written = (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
     if written:
-        llm_tokens(deployment, "cache_write").inc(written)
+        llm_tokens.add(deployment, "cache_write", amount=written)
 
 
 def access_fields(exchange: Exchange, seconds: float) -> dict[str, Any]:

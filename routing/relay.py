@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import monotonic
 
-from gateway_site.infra.telemetry import active_streams
+from gateway_site.infra import telemetry
+from gateway_site.infra.tallies import Level
 from providers.dialects.watch import Watch
 from providers.transport import TransportError, Upstream, UpstreamBroken
 from providers.wire.sse import FrameSplitter, count_events
@@ -13,6 +14,7 @@ from routing.account import Account
 from routing.outbound import Outbound
 from tenants.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 
+active_streams = Level(telemetry.active_streams)
 PING_SECONDS = 15.0  # agents give up on a stream after some minutes of silence; models think longer than that
 
 
@@ -58,7 +60,7 @@ async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "St
     outcome = "gateway_failed"
     error: GatewayError | None = None
     error_code = ""  # for the ledger: our word, whatever the upstream's is
-    active_streams.inc()
+    active_streams.change(1)
     guard.start()
     try:
         ready = stream.held
@@ -92,7 +94,7 @@ async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "St
         raise
     finally:
         guard.stop()
-        active_streams.dec()
+        active_streams.change(-1)
         exchange.usage, exchange.is_usage_final = watch.usage, watch.is_usage_final
         upstream.finish(is_answered=watch.is_finished)
         await account.settle(outcome, status=200, error_code=error_code)

@@ -1,12 +1,13 @@
-"""Metric handles. Prometheus client in its multi-process mode when PROMETHEUS_MULTIPROC_DIR is set.
+"""The metrics. Prometheus client in its multi-process mode when PROMETHEUS_MULTIPROC_DIR is set.
 
-Label handles are cached here: `labels()` takes a lock and builds a tuple, which the hot path should not pay for.
+What the hot path counts goes through tallies (`tallies.py`): a metric's own `inc()` takes a lock and writes to a file.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.registry import REGISTRY
 
 from gateway_site.env import envstr
+from gateway_site.infra import tallies
 
 SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.25, 1)
@@ -42,29 +43,9 @@ ledger_lag = Gauge("ledger_lag_seconds", "Age of the oldest event at the last dr
 queue_depth = Gauge("usage_stream_length", "Usage events not yet in the ledger.", multiprocess_mode="mostrecent")
 
 
-class Handles[M: (Counter, Histogram, Gauge)]:
-    """A metric's label handles, each made once."""
-
-    __slots__ = ("_handles", "_metric")
-
-    LIMIT = 10_000  # labels come from configuration, but a cache without a bound is a leak
-
-    def __init__(self, metric: M) -> None:
-        self._metric: M = metric
-        self._handles: dict[tuple[str, ...], M] = {}
-
-    def __call__(self, *labels: str) -> M:
-        """Return the handle for these label values."""
-        handle = self._handles.get(labels)
-        if handle is None:
-            handle = self._metric.labels(*labels)
-            if len(self._handles) < self.LIMIT:
-                self._handles[labels] = handle
-        return handle
-
-
 def exposition() -> bytes:
-    """Return all metrics in Prometheus' text format, of all processes."""
+    """Return all metrics in Prometheus' text format, of all processes; other workers' tallies come a moment later."""
+    tallies.flush()
     if envstr("PROMETHEUS_MULTIPROC_DIR") is None:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

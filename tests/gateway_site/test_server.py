@@ -25,7 +25,13 @@ async def application(scope, receive, send):
         return
     connection = receive.__self__.transport.get_extra_info("socket")
     no_delay = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    headers = [(b"x-no-delay", str(no_delay).encode())]
+    headers = [(b"X-No-Delay", str(no_delay).encode())]
+    if scope["path"] == "/broken":
+        headers.append((b"x-broken", b"one\\r\\nset-cookie: two"))
+    if scope["path"] == "/short":
+        headers.append((b"content-length", b"4"))
+    if scope["path"] == "/exact":
+        headers.append((b"content-length", b"3"))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if scope["path"] == "/stream":
         for number in range(10):
@@ -98,3 +104,46 @@ def test_a_stopping_process_accepts_nobody_new(web):
     reader.join()
     with pytest.raises(ConnectionRefusedError):
         web.get("/")
+
+
+def packets(port: int, request: bytes) -> list[bytes]:
+    """Return what comes, read by read, until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        return list(iter(lambda: connection.recv(65536), b""))
+
+
+def test_a_small_answer_leaves_in_one_packet(web):
+    [answer] = packets(web.port, b"GET /exact HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close" in head
+    assert body == b"end"
+
+
+def test_an_answer_without_a_length_is_chunked(web):
+    answer = b"".join(packets(web.port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    assert b"\r\ntransfer-encoding: chunked\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n3\r\nend\r\n0\r\n\r\n")
+
+
+def test_a_head_request_gets_a_head(web):
+    answer = b"".join(packets(web.port, b"HEAD /exact HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    assert b"\r\ncontent-length: 3\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_requests_on_one_connection_are_answered_in_turn(web):
+    first = b"GET /exact HTTP/1.1\r\nHost: x\r\n\r\n"
+    answers = b"".join(packets(web.port, first * 2 + first.replace(b"Host: x", b"Host: x\r\nConnection: close")))
+    assert answers.count(b"HTTP/1.1 200 OK") == 3
+    assert answers.count(b"connection: close") == 1
+
+
+def test_a_header_cannot_smuggle_in_another(web):
+    answer = b"".join(packets(web.port, b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n"))
+    assert b"set-cookie" not in answer
+
+
+def test_an_answer_shorter_than_it_says_is_no_answer(web):
+    assert packets(web.port, b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n") == []
