@@ -5,7 +5,7 @@ A request goes through these files, top to bottom::
     connection.py        sockets and HTTP: bytes in → Request; Script → packets out, in their time
     provider.py          decides the answer to one request; no I/O
       behaviour.py         how it is told to behave: the model name, or a marker in the last user message
-      chat_completions/  responses/  messages/  gemini/  embeddings.py  models.py
+      chat_completions/  responses/  messages/  gemini/  embeddings.py  images.py  speech.py  models.py
                            one folder or file per kind of endpoint, the same verbs in each: read, whole, frames
       history.py           what a conversation comes to, in no dialect's words
       turn.py  agent.py    what the model says, in no dialect's words

@@ -2,7 +2,7 @@
 
 A marker, ``[[key=value …]]``, changes only the keys it names, on top of the model's preset. Values with
 spaces are quoted: ``[[text="two words" first=0.2]]``. Times are in seconds. A chunk is one content-bearing
-frame.
+frame. A marker with ``model=name`` counts where that model is asked for, and nowhere else.
 """
 
 import math
@@ -16,6 +16,7 @@ from types import NoneType
 from typing import Any, get_args
 
 MARKER = re.compile(r"\[\[([a-z][a-z0-9_]*=[^\]]*)\]\]")
+FOR_MODEL = re.compile(r"(?:^|(?<=\s))model=(\S+)\s*")
 LARGEST_COUNT = 1_000_000
 
 
@@ -77,10 +78,13 @@ class Behaviour:
     seals: bool = False  # refuse a tool loop that goes on without the thoughts that began it
     usage: UsageShape = UsageShape.REPORTED
 
-    # Faults: of the first `fail` requests or of every `fail_every`th, counted per `fail_id`; else of all.
+    # Faults: of the first `fail` requests or of every `fail_every`th, counted per `fail_id`; while an outage lasts; else
+    # of all.
     fail: int = 0
     fail_every: int = 0
     fail_id: str = ""
+    outage: str = ""  # the name of one that is switched on and off: see `Outages`
+    id: str = ""  # requests are counted under it, by model
     status: int | None = None
     code: str | None = None
     retry_after: str | None = None
@@ -149,6 +153,8 @@ PRESETS: dict[str, str] = {
     "slow": "first=5 interval=0.2 chunks=50",
     "large": "interval=0.005 chunks=2000",
     "embedding": "",
+    "image": "",
+    "speech": "",
     "thinking": "thinking=1",
     "tools": "tools=one",
     "parallel-tools": "tools=parallel",
@@ -175,9 +181,15 @@ class UnknownModel(LookupError):
     """The model is called ``sim-something``, and there is no such preset."""
 
 
-def markers(text: str) -> str:
-    """All that stands in markers, one space between them."""
-    return " ".join(MARKER.findall(text)) if "[[" in text else ""
+def markers(text: str, model: str = "") -> str:
+    """All that stands in markers for every model or for this one, one space between them."""
+    if "[[" not in text:
+        return ""
+    marked: list[str] = MARKER.findall(text)
+    if "model=" not in text:
+        return " ".join(marked)
+    meant = ((set(FOR_MODEL.findall(each)), FOR_MODEL.sub("", each).strip()) for each in marked)
+    return " ".join(rest for models, rest in meant if rest and models <= {model})
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 
@@ -15,6 +15,7 @@ class Counters:
     seals: int = 0  # sealed thoughts that came back as they were
     by_path: Counter[str] = field(default_factory=Counter)
     by_model: Counter[str] = field(default_factory=Counter)
+    by_id: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # then by model
 
     def render(self) -> dict[str, object]:
         return {
@@ -27,6 +28,7 @@ class Counters:
             "seals": self.seals,
             "by_path": dict(self.by_path),
             "by_model": dict(self.by_model),
+            "by_id": {name: dict(models) for name, models in self.by_id.items()},
         }
 
     def reset(self) -> None:
@@ -35,3 +37,4 @@ class Counters:
         self.streams_started = self.streams_finished = 0
         self.by_path.clear()
         self.by_model.clear()
+        self.by_id.clear()

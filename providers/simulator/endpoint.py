@@ -22,6 +22,7 @@ class Endpoint[A: Ask]:
     whole: Callable[[A, Turn], bytes]
     frames: Callable[[A, Turn], list[Frame]] | None = None  # None = it cannot stream
     stream_type: bytes = EVENT_STREAM
+    type_of: Callable[[A], bytes] | None = None  # of a whole answer; None = JSON
     failed: Callable[[bytes, ApiError, Usual], bytes] | None = (
         None  # a whole answer that says it failed; None = an error
     )

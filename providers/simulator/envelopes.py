@@ -4,8 +4,11 @@ https://platform.openai.com/docs/guides/error-codes, https://docs.claude.com/en/
 https://ai.google.dev/gemini-api/docs/troubleshooting
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 import orjson
@@ -64,7 +67,7 @@ class Envelope:
 
     request_id: bytes
     limits: tuple[bytes, ...]  # header lines
-    limits_spent: tuple[bytes, ...]
+    limits_spent: Callable[[], tuple[bytes, ...]]  # on a 429
     no_credentials: str
     no_credentials_status: int = 401
     wrong_credentials_status: int = 401
@@ -100,7 +103,7 @@ class Envelope:
         return Frame.event(Kind.CLOSING, self.event, body)
 
     def headers(self, request_id: str, *, content_type: bytes = JSON, spent: bool = False) -> list[bytes]:
-        limits = self.limits_spent if spent else self.limits
+        limits = self.limits_spent() if spent else self.limits
         return [content_type, self.request_id + b": " + request_id.encode(), *limits]
 
 
@@ -147,6 +150,9 @@ def _google_shape(error: ApiError, usual: Usual, request_id: str | None) -> dict
     return {"error": said | ({"details": details} if details else {})}
 
 
+TOKENS_LEFT = 1000  # when no requests are left: that limit is the one that is told
+
+
 def _openai_limits(remaining: int) -> tuple[bytes, ...]:
     return (
         b"openai-processing-ms: 1",
@@ -154,28 +160,35 @@ def _openai_limits(remaining: int) -> tuple[bytes, ...]:
         b"x-ratelimit-limit-requests: 10000",
         b"x-ratelimit-limit-tokens: 2000000",
         b"x-ratelimit-remaining-requests: %d" % remaining,
-        b"x-ratelimit-remaining-tokens: %d" % (remaining * 200),
+        b"x-ratelimit-remaining-tokens: %d" % (remaining * 200 or TOKENS_LEFT),
         b"x-ratelimit-reset-requests: 6ms",
         b"x-ratelimit-reset-tokens: 6m0s",
     )
 
 
-def _anthropic_limits(remaining: int) -> tuple[bytes, ...]:
+def _anthropic_limits(remaining: int, resets_at: bytes = b"2030-01-01T00:00:00Z") -> tuple[bytes, ...]:
     return (
         b"anthropic-organization-id: org_sim",
         b"anthropic-ratelimit-requests-limit: 10000",
         b"anthropic-ratelimit-requests-remaining: %d" % remaining,
-        b"anthropic-ratelimit-requests-reset: 2030-01-01T00:00:00Z",
+        b"anthropic-ratelimit-requests-reset: " + resets_at,
         b"anthropic-ratelimit-tokens-limit: 2000000",
-        b"anthropic-ratelimit-tokens-remaining: %d" % (remaining * 200),
-        b"anthropic-ratelimit-tokens-reset: 2030-01-01T00:00:00Z",
+        b"anthropic-ratelimit-tokens-remaining: %d" % (remaining * 200 or TOKENS_LEFT),
+        b"anthropic-ratelimit-tokens-reset: " + resets_at,
     )
 
 
+def _anthropic_limits_spent() -> tuple[bytes, ...]:
+    """They begin anew in a second; the moments of this header are whole seconds."""
+    resets_at = datetime.fromtimestamp(math.ceil(time.time() + 1), tz=UTC)
+    return _anthropic_limits(0, resets_at.strftime("%Y-%m-%dT%H:%M:%SZ").encode())
+
+
+OPENAI_LIMITS_SPENT = _openai_limits(0)
 OPENAI = Envelope(
     request_id=b"x-request-id",
     limits=_openai_limits(9999),
-    limits_spent=_openai_limits(0),
+    limits_spent=lambda: OPENAI_LIMITS_SPENT,
     no_credentials="You didn't provide an API key. Provide it in an Authorization header with Bearer auth.",
     by_status={
         400: Usual(type="invalid_request_error", message="The request is invalid."),
@@ -227,7 +240,7 @@ OPENAI = Envelope(
 ANTHROPIC = Envelope(
     request_id=b"request-id",
     limits=_anthropic_limits(9999),
-    limits_spent=_anthropic_limits(0),
+    limits_spent=_anthropic_limits_spent,
     no_credentials="x-api-key header is required",
     by_status={
         400: Usual(type="invalid_request_error", message="The request is invalid."),
@@ -269,7 +282,7 @@ GOOGLE_HEADERS = (
 GEMINI = Envelope(
     request_id=b"x-goog-request-id",
     limits=GOOGLE_HEADERS,
-    limits_spent=GOOGLE_HEADERS,
+    limits_spent=lambda: GOOGLE_HEADERS,
     no_credentials="Method doesn't allow unregistered callers (callers without established identity). Please use API "
     "Key or other form of API consumer identity to call this API.",
     no_credentials_status=403,

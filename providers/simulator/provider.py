@@ -16,11 +16,14 @@ from providers.simulator.endpoint import Endpoint
 from providers.simulator.envelopes import ANTHROPIC, GEMINI, JSON, OPENAI, ApiError, Envelope
 from providers.simulator.faults import injure
 from providers.simulator.gemini import is_gemini, route_gemini
+from providers.simulator.images import IMAGES
 from providers.simulator.messages import COUNT_TOKENS, MESSAGES
 from providers.simulator.models import ANTHROPIC_MODEL, ANTHROPIC_MODELS, OPENAI_MODEL, OPENAI_MODELS
+from providers.simulator.outages import Outages
 from providers.simulator.requests import Request
 from providers.simulator.responses import Responses
 from providers.simulator.script import Ending, Script
+from providers.simulator.speech import SPEECH
 from providers.simulator.turn import Turn, compose
 
 ROUTES: dict[str, Endpoint[Any]] = {
@@ -28,6 +31,8 @@ ROUTES: dict[str, Endpoint[Any]] = {
     "/messages": MESSAGES,
     "/messages/count_tokens": COUNT_TOKENS,
     "/embeddings": EMBEDDINGS,
+    "/images/generations": IMAGES,
+    "/audio/speech": SPEECH,
 }
 LARGEST_KEPT_BYTES = 16 * 1024
 MOST_KEPT_ASKS = 256
@@ -38,8 +43,9 @@ HTML_TYPE = b"content-type: text/html"
 class Provider:
     """Knows its key, numbers its answers, and remembers how often each `fail_id` has failed."""
 
-    def __init__(self, *, key: str | None, counters: Counters) -> None:
+    def __init__(self, *, key: str | None, counters: Counters, outages: Outages) -> None:
         self._key = None if key is None else key.encode()
+        self._outages = outages
         self._counters = counters
         self._numbers = itertools.count(1)
         self._failures: Counter[str] = Counter()
@@ -120,12 +126,17 @@ class Provider:
             self._counters.by_model[ask.model] += 1
             self._counters.seals += ask.seals
         try:
-            behaviour = read_behaviour(ask.model, markers(ask.text))
+            behaviour = read_behaviour(ask.model, markers(ask.text, ask.model))
         except UnknownModel as error:
             raise ApiError(404, str(error.args[0]), param="model", code="model_not_found") from error
         except ValueError as error:
             raise ApiError(400, f"simulator: {error}") from error
-        if behaviour.fail or behaviour.fail_every:
+        if behaviour.id:
+            self._counters.by_id[behaviour.id][ask.model] += 1
+        if behaviour.outage:
+            is_down = self._outages.is_down(behaviour.outage)
+            behaviour = behaviour.with_faults() if is_down else behaviour.without_faults()
+        elif behaviour.fail or behaviour.fail_every:
             behaviour = self._failing(behaviour)
         if request.http_version == "1.0":
             return behaviour.on_http_1_0()
@@ -192,7 +203,8 @@ def _is_swapped(ask: Ask, behaviour: Behaviour) -> bool:
 def _perform(endpoint: Endpoint[Any], ask: Ask, turn: Turn, behaviour: Behaviour, request_id: str) -> Script:
     envelope = endpoint.envelope
     write = endpoint.frames if ask.stream != _is_swapped(ask, behaviour) else None
-    content_type = JSON if write is None else endpoint.stream_type
+    failure = None if write is not None else _failure(endpoint, ask, turn, behaviour, request_id)
+    content_type = _content_type(endpoint, ask, is_stream=write is not None, is_failure=failure is not None)
     headers = envelope.headers(request_id, content_type=content_type)
     if behaviour.no_type:
         headers.remove(content_type)
@@ -201,10 +213,16 @@ def _perform(endpoint: Endpoint[Any], ask: Ask, turn: Turn, behaviour: Behaviour
     if write is not None:
         frames = injure(write(ask, turn), behaviour, envelope)
         return delivery.stream(frames, headers=headers, behaviour=behaviour, envelope=envelope)
-    body = _failure(endpoint, ask, turn, behaviour, request_id) or endpoint.whole(ask, turn)
+    body = failure or endpoint.whole(ask, turn)
     # As long as the stream would have taken.
     seconds = behaviour.first + behaviour.interval * max(0, turn.tokens - 1)
     return delivery.whole(body, headers=headers, behaviour=behaviour, seconds=seconds)
+
+
+def _content_type(endpoint: Endpoint[Any], ask: Ask, *, is_stream: bool, is_failure: bool) -> bytes:
+    if is_stream:
+        return endpoint.stream_type
+    return JSON if is_failure or endpoint.type_of is None else endpoint.type_of(ask)
 
 
 def _failure(endpoint: Endpoint[Any], ask: Ask, turn: Turn, behaviour: Behaviour, request_id: str) -> bytes | None:

@@ -5,6 +5,7 @@ from typing import Self
 from providers.simulator.connection import CONTROL, Connection
 from providers.simulator.control import Control
 from providers.simulator.counters import Counters
+from providers.simulator.outages import Outages
 from providers.simulator.provider import Provider
 from providers.simulator.requests import Request, RequestLog
 from providers.simulator.script import Script
@@ -21,8 +22,9 @@ class Simulator:
         self.counters = Counters()
         self.requests = RequestLog()
         self.connections: set[Connection] = set()
-        self._provider = Provider(key=key, counters=self.counters)
-        self._control = Control(counters=self.counters, requests=self.requests, reset=self.reset)
+        self.outages = Outages()
+        self._provider = Provider(key=key, counters=self.counters, outages=self.outages)
+        self._control = Control(counters=self.counters, requests=self.requests, outages=self.outages, reset=self.reset)
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,7 +70,8 @@ class Simulator:
         return self._provider.answer(request)
 
     def reset(self) -> None:
-        """Forget counts, requests and failures; ids go on, so that none is given twice."""
+        """Forget counts, requests, failures and outages; ids go on, so that none is given twice."""
         self.counters.reset()
         self.requests.clear()
+        self.outages.clear()
         self._provider.reset()

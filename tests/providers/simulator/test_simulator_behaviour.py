@@ -15,6 +15,14 @@ def test_it_finds_markers_in_text():
     assert markers("a [[first=1 chunks=2]] b [[cut=3]]") == "first=1 chunks=2 cut=3"
 
 
+def test_a_marker_for_a_model_counts_there_only():
+    text = "a [[model=down status=503]] b [[chunks=2]] [[first=1 model=late]]"
+    assert markers(text, "down") == "status=503 chunks=2"
+    assert markers(text, "late") == "chunks=2 first=1"
+    assert markers(text, "other") == "chunks=2"
+    assert markers("[[model=down]]", "down") == ""
+
+
 @pytest.mark.parametrize("text", ["", "[[Wiki link]]", "a[[0]]", '[[ -f "$file" ]]', "[first=1]"])
 def test_it_leaves_other_brackets_alone(text):
     assert markers(text) == ""

@@ -38,7 +38,17 @@ async def test_it_counts_what_reached_it(chat, message, control):
         "seals": 0,
         "by_path": {"/v1/chat/completions": 2, "/v1/messages": 1},
         "by_model": {"sim-fast": 2, "other": 1},
+        "by_id": {},
     }
+
+
+async def test_it_counts_by_id_and_model(chat, message, control):
+    await chat("[[id=mine]]")
+    await chat("[[id=mine status=500]]")
+    await message("[[id=mine]]", model="other")
+    await message("[[id=yours]]")
+    counters = (await control.get("/_simulator/counters")).json()
+    assert counters["by_id"] == {"mine": {"sim-fast": 2, "other": 1}, "yours": {"sim-fast": 1}}
 
 
 async def test_asking_leaves_no_trace(simulator, control):
@@ -113,13 +123,17 @@ def test_it_keeps_fewer_requests_where_bodies_are_large():
 
 
 async def test_it_forgets_when_told_to(simulator, chat, control):
-    text = "[[fail=1 fail_id=r]]"
+    await control.post("/_simulator/outage", json={"id": "r", "seconds": 60})
+    assert (await chat("[[outage=r]]")).status == 500
+    text = "[[fail=1 fail_id=r id=r]]"
     assert [(await chat(text)).status for _ in range(2)] == [500, 200]
     assert (await control.post("/_simulator/reset")).json() == {"reset": True}
     assert (simulator.counters.requests, len(simulator.requests)) == (0, 0)
+    assert (await control.get("/_simulator/counters")).json()["by_id"] == {}
     reply = await chat(text)
     assert reply.status == 500
-    assert reply.headers["x-request-id"] == "req_sim_000003"
+    assert reply.headers["x-request-id"] == "req_sim_000004"
+    assert (await chat("[[outage=r]]")).status == 200
 
 
 async def test_it_knows_no_other_controls(control):

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from providers.simulator.counters import Counters
+from providers.simulator.outages import Outages
 from providers.simulator.provider import Provider
 from providers.simulator.requests import Request
 
@@ -223,7 +224,7 @@ def replaced(body: Any, path: tuple[Any, ...], value: object) -> Any:
 
 @pytest.mark.parametrize("path", BODIES)
 def test_it_answers_whatever_stands_in_a_body(path):
-    provider = Provider(key=None, counters=Counters())
+    provider = Provider(key=None, counters=Counters(), outages=Outages())
     statuses = set()
     for place in places(BODIES[path]):
         for value in WRONG:
@@ -239,4 +240,4 @@ def test_the_body_that_is_bent_is_a_good_one(path):
     if body is RESPONSES:
         # Its reasoning was never kept: what refuses it is behind everything else.
         body = {**body, "input": [item for item in body["input"] if item.get("type") != "reasoning"]}
-    assert answer(Provider(key=None, counters=Counters()), path, body).startswith(b"HTTP/1.1 200 OK")
+    assert answer(Provider(key=None, counters=Counters(), outages=Outages()), path, body).startswith(b"HTTP/1.1 200 OK")
