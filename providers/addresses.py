@@ -23,6 +23,17 @@ def validate_base_url(url: str) -> None:
         raise ValueError("The port must be a number from 1 to 65535.") from None
 
 
+def validate_proxy_url(url: str) -> None:
+    """Raise ValueError unless this is an http(s) URL with a host; what it holds is never part of the message."""
+    try:
+        parts = urlsplit(url)
+        is_proxy = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_proxy = False
+    if not is_proxy or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("Give a proxy as http://host:port or https://host:port, with user:password@ where it asks.")
+
+
 def refuse_private_address(url: str) -> None:
     """Raise ValueError when the host is visibly private; names are checked again when they are resolved."""
     host = urlsplit(url).hostname or ""

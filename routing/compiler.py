@@ -12,6 +12,22 @@ from providers.registry import ADAPTERS
 from routing import snapshot as values
 from routing.models import ModelAlias, Route
 
+# Secrets, and what is too long to be read in a line.
+NOT_SHOWN = frozenset(
+    {
+        "credential",
+        "headers",
+        "proxy",
+        "client_key",
+        "ca_certificate",
+        "client_certificate",
+        "capabilities",
+        "catalogue",
+        "targets",
+        "prices",
+    }
+)
+
 
 def compile_snapshot() -> values.Snapshot:
     """Read the whole configuration; number 0 until it is published."""
@@ -60,7 +76,7 @@ def _dangling(snapshot: values.Snapshot) -> Iterator[str]:
 
 
 def differences(before: values.Snapshot, after: values.Snapshot) -> list[str]:
-    """Return what changed between two snapshots, a line each; credentials only as changed."""
+    """Return what changed between two snapshots, a line each; secrets only as changed."""
     lines: list[str] = []
     for section in ("providers", "deployments", "routes", "aliases"):
         old, new = _by_name(getattr(before, section)), _by_name(getattr(after, section))
@@ -103,6 +119,14 @@ def _provider(row: Provider) -> values.Provider:
             "half_open_successes": row.breaker_half_open_successes,
         },
         cooldown={"enabled": row.cooldown_enabled, "max": row.cooldown_max},
+        http2=row.http2,
+        proxy=row.proxy_encrypted,
+        ca_certificate=row.ca_certificate,
+        client_certificate=row.client_certificate,
+        client_key=row.client_key_encrypted,
+        queue_size=row.queue_size,
+        queue_wait=row.queue_wait,
+        catalogue=tuple(row.catalogue),
     )
 
 
@@ -144,6 +168,7 @@ def _route(row: Route) -> values.Route:
         retries=row.retries,
         on_disconnect=row.on_disconnect,
         fallback_on_content_policy=row.fallback_on_content_policy,
+        hedge=row.hedge,
         cache={
             "exact": row.cache_exact,
             "semantic": row.cache_semantic,
@@ -177,12 +202,10 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         before = old.get(field)
         if before == value:
             continue
-        if field in {"credential", "headers", "capabilities"}:
+        if field in NOT_SHOWN:
             yield f"{field} (changed)"
         elif isinstance(value, dict) and isinstance(before, dict):
             yield from (f"{field}.{change}" for change in _changes(before, value))
-        elif field in {"targets", "prices"}:
-            yield f"{field} (changed)"
         else:
             yield f"{field} {_shown(before)} → {_shown(value)}"
 

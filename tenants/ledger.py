@@ -59,6 +59,7 @@ COLUMNS = (
     "attempts",
     "dialect_upstream",
     "losses",
+    "trace",
     *TOKEN_FIELDS,
     "cost",
     "cost_price",
@@ -214,6 +215,9 @@ def _row(event: UsageEvent) -> list[Any]:
     values["started_at"] = _moment(event)
     for name in ("attempts", "losses"):
         values[name] = json.dumps(msgspec.to_builtins(values[name]))
+    if event.trace is not None:
+        # It may quote what clients have written; Postgres refuses this one character, and with it the whole record.
+        values["trace"] = json.dumps(event.trace).replace("\\u0000", "\\ufffd")
     return [values[column] for column in COLUMNS]
 
 

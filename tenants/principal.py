@@ -37,6 +37,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     translation_policy: str = "allow"
     stores_responses: bool = True
     response_retention_days: int = 30
+    refuses_without_valkey: bool = False
+    allows_catalogue: bool = False  # models without a route go to the provider that lists them
+    priority: int = 1  # in queues: 0 low, 1 normal, 2 high
+    may_trace: bool = False
     rules: tuple[Rule, ...] = ()
 
     def may_use(self, alias: str) -> bool:

@@ -6,6 +6,8 @@ from tenants.limits.windows import WINDOW_MS
 from tenants.models import ApiKey, RateLimit, Tenant
 from tenants.principal import Principal, Rule
 
+PRIORITIES: dict[str, int] = {ApiKey.Priority.LOW: 0, ApiKey.Priority.NORMAL: 1, ApiKey.Priority.HIGH: 2}
+
 
 def load_principal(digests: Sequence[str]) -> tuple[str, Principal | None]:
     """Return the digest and principal of the key that has one of these digests, one per pepper.
@@ -35,6 +37,10 @@ def principal_of(key: ApiKey) -> Principal:
         translation_policy=tenant.translation_policy,
         stores_responses=tenant.stores_responses,
         response_retention_days=tenant.response_retention_days,
+        refuses_without_valkey=tenant.without_valkey == Tenant.WithoutValkey.REFUSE,
+        allows_catalogue=tenant.allows_catalogue,
+        priority=PRIORITIES[key.priority],
+        may_trace=key.may_trace,
         rules=tuple(_rule(limit, key) for limit in RateLimit.objects.of_key(key)),
     )
 

@@ -24,6 +24,8 @@ def create_key(
     project: Project | None = None,
     allowed_models: Sequence[str] | None = None,
     expires_at: datetime | None = None,
+    priority: str = ApiKey.Priority.NORMAL,
+    may_trace: bool = False,
     secret: str | None = None,
     created_by: User | None = None,
 ) -> tuple[ApiKey, str]:
@@ -39,6 +41,8 @@ def create_key(
         project=project,
         allowed_models=None if allowed_models is None else list(allowed_models),
         expires_at=expires_at,
+        priority=priority,
+        may_trace=may_trace,
         created_by=created_by,
     )
     secret = secret or keys.generate()

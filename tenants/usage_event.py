@@ -72,6 +72,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: list[Any] = []
     dialect_upstream: str = ""  # what the upstream was asked in; empty when none was asked
     losses: list[LossRecord] = []  # see loss_records
+    trace: dict[str, Any] | None = None  # how the route was decided; None = nobody asked
     input_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_5m_tokens: int | None = None

@@ -5,12 +5,16 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from gateway_site.infra.admin import badge
+from providers.admin.health import attach_states, show_breaker, show_cooldown, show_probe, show_switch, states_of
 from providers.admin.price import PriceRows
 from providers.admin.switch import SwitchAdmin
 from providers.models import Deployment
@@ -37,6 +41,9 @@ class DeploymentAdmin(SwitchAdmin):
         "tag_list",
         "switch",
         "provider_switch",
+        "breaker",
+        "cooldown",
+        "probe",
     )
     list_select_related = ("provider",)
     list_filter = (
@@ -49,6 +56,21 @@ class DeploymentAdmin(SwitchAdmin):
     autocomplete_fields = ("provider",)
     fieldsets = (
         (None, {"fields": ("provider", ("model", "slug"), ("kind", "dialect"), "is_enabled")}),
+        (
+            "Probes",
+            {
+                "description": "A probe is a real request of its kind, as small as can be, which the provider bills:"
+                " a few tokens, a word of speech, a whole picture.",
+                "fields": ("probe_every",),
+            },
+        ),
+        (
+            "Health",
+            {
+                "description": "Four states that do not change each other; only the switch is yours to turn.",
+                "fields": ("manual_switch", "breaker", "cooldown", "probe"),
+            },
+        ),
         ("Capabilities", {"fields": (("context_window", "max_output_tokens"), ("region", "tags"))}),
         (
             "What its upstream says",
@@ -59,8 +81,18 @@ class DeploymentAdmin(SwitchAdmin):
             },
         ),
     )
-    readonly_fields = ("capabilities_at", "told")
+    readonly_fields = ("capabilities_at", "told", "manual_switch", "breaker", "cooldown", "probe")
     inlines = (PriceRows,)
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The list, with its rows' states read from Valkey at once."""
+        found = super().get_changelist_instance(request)
+        attach_states(found.result_list)
+        return found
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj is not None else [each for each in fieldsets if each[0] != "Health"]
 
     @display(description="Kind", ordering="kind", label=True)
     def kind_label(self, deployment: Deployment) -> str:
@@ -76,6 +108,22 @@ class DeploymentAdmin(SwitchAdmin):
             return None
         text = json.dumps(deployment.told_capabilities, indent=2, ensure_ascii=False)
         return format_html('<pre class="font-mono whitespace-pre-wrap break-words">{}</pre>', text)
+
+    @display(description="Manual switch")
+    def manual_switch(self, deployment: Deployment) -> SafeString:
+        return show_switch(deployment)
+
+    @display(description="Breaker")
+    def breaker(self, deployment: Deployment) -> SafeString:
+        return show_breaker(states_of(deployment)) if deployment.provider.breaker_enabled else badge("Off")
+
+    @display(description="Cooldown")
+    def cooldown(self, deployment: Deployment) -> SafeString:
+        return show_cooldown(states_of(deployment)) if deployment.provider.cooldown_enabled else badge("Off")
+
+    @display(description="Probe", ordering="probe_result")
+    def probe(self, deployment: Deployment) -> SafeString:
+        return show_probe(deployment)
 
     @display(description="Provider's switch", label={"on": "success", "off": "danger"})
     def provider_switch(self, deployment: Deployment) -> tuple[str, str]:

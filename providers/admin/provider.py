@@ -5,18 +5,29 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.utils.text import capfirst
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldBooleanSwitchWidget,
 )
 
 from gateway_site.infra.admin import badge
 from providers.admin.switch import SwitchAdmin
+from providers.certificates import tidy
 from providers.models import Provider
 from providers.registry import DIALECTS
+
+SECRETS = ("credential", "proxy", "client_key")
+EXAMPLES = {
+    "proxy": "Such as http://user:password@proxy.example.com:3128; empty: none. ",
+    "client_key": "The client certificate's, as PEM without a passphrase. ",
+}
+STORED = "One is stored, encrypted; nobody can read it here. Leave this empty to keep it."
+NOT_STORED = "None is stored. What you enter is encrypted, and nobody can read it here again."
 
 
 class DialectsField(forms.MultipleChoiceField):
@@ -28,26 +39,54 @@ class DialectsField(forms.MultipleChoiceField):
         return set(initial or ()) != set(data or ())
 
 
+class SecretTextarea(UnfoldAdminTextareaWidget):
+    """Several lines that are not sent back when the form is refused, as with passwords."""
+
+    def format_value(self, value: Any) -> None:
+        return None
+
+
+class PemField(forms.CharField):
+    """Certificates, in several lines."""
+
+    def to_python(self, value: Any) -> str:
+        return tidy(super().to_python(value) or "")
+
+
+def _secret(label: str, widget: type[forms.Widget] = UnfoldAdminPasswordWidget, **options: Any) -> forms.CharField:
+    attributes = {"autocomplete": "new-password", "spellcheck": "false"}
+    return forms.CharField(label=label, required=False, max_length=8000, widget=widget(attributes), **options)
+
+
+def _removal(label: str, what: str) -> forms.BooleanField:
+    return forms.BooleanField(
+        label=label, required=False, widget=UnfoldBooleanSwitchWidget(), help_text=f"Forget the stored {what}."
+    )
+
+
+def _certificate(name: str) -> PemField:
+    field: Any = Provider._meta.get_field(name)
+    label = capfirst(field.verbose_name)
+    widget = UnfoldAdminTextareaWidget({"rows": 4, "spellcheck": "false"})
+    return PemField(label=label, required=False, max_length=100_000, widget=widget, help_text=field.help_text)
+
+
 class ProviderForm(forms.ModelForm):
-    """The credential goes in and never comes out."""
+    """Secrets go in and never come out."""
 
     dialects = DialectsField(
         choices=[(name, name) for name in DIALECTS],
         required=False,
         help_text=Provider._meta.get_field("dialects").help_text,
     )
-    credential = forms.CharField(
-        label="New credential",
-        required=False,
-        max_length=8000,
-        widget=UnfoldAdminPasswordWidget({"autocomplete": "new-password", "spellcheck": "false"}),
-    )
-    clear_credential = forms.BooleanField(
-        label="Remove credential",
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
-        help_text="Forget the stored credential.",
-    )
+    credential = _secret("New credential")
+    clear_credential = _removal("Remove credential", "credential")
+    proxy = _secret("New proxy")
+    clear_proxy = _removal("Remove proxy", "proxy")
+    ca_certificate = _certificate("ca_certificate")
+    client_certificate = _certificate("client_certificate")
+    client_key = _secret("New client key", SecretTextarea)
+    clear_client_key = _removal("Remove client key", "key; leave no client certificate without one")
 
     class Meta:
         model = Provider
@@ -56,10 +95,12 @@ class ProviderForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "credential" in self.fields:
-            self.fields["credential"].help_text = self._credential_help()
-        if "clear_credential" in self.fields and not self.instance.has_credential:
-            self.fields["clear_credential"].disabled = True
+        for name in SECRETS:
+            is_stored = getattr(self.instance, f"has_{name}")
+            if name in self.fields:
+                self.fields[name].help_text = EXAMPLES.get(name, "") + (STORED if is_stored else NOT_STORED)
+            if f"clear_{name}" in self.fields and not is_stored:
+                self.fields[f"clear_{name}"].disabled = True
 
     def clean_dialects(self) -> list[str]:
         chosen = self.cleaned_data["dialects"]
@@ -68,21 +109,22 @@ class ProviderForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        if self.cleaned_data.get("credential") and self.cleaned_data.get("clear_credential"):
-            raise ValidationError({"clear_credential": "Give a new credential or remove the stored one, not both."})
+        for name in SECRETS:
+            if self.cleaned_data.get(name) and self.cleaned_data.get(f"clear_{name}"):
+                noun = name.replace("_", " ")
+                raise ValidationError({f"clear_{name}": f"Give a new {noun} or remove the stored one, not both."})
+        self._keep("proxy")  # the model validates these two
+        self._keep("client_key")
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
-        if self.cleaned_data.get("clear_credential"):
-            self.instance.set_credential("")
-        elif self.cleaned_data.get("credential"):
-            self.instance.set_credential(self.cleaned_data["credential"])
+        self._keep("credential")
         return super().save(commit)
 
-    def _credential_help(self) -> str:
-        if self.instance.has_credential:
-            return "One is stored, encrypted; nobody can read it here. Leave this empty to keep it."
-        return "None is stored. What you enter is encrypted, and nobody can read it here again."
+    def _keep(self, name: str) -> None:
+        """Set a secret that was entered or is to be removed; encrypted, it goes into the model."""
+        if self.cleaned_data.get(f"clear_{name}") or self.cleaned_data.get(name):
+            getattr(self.instance, f"set_{name}")(self.cleaned_data.get(name, ""))
 
 
 @admin.register(Provider)
@@ -107,8 +149,12 @@ class ProviderAdmin(SwitchAdmin):
                 "fields": (
                     ("connect_timeout", "first_token_timeout"),
                     ("between_tokens_timeout", "total_timeout"),
-                    "max_connections",
+                    ("max_connections", "http2"),
                     "headers",
+                    ("proxy", "clear_proxy"),
+                    "ca_certificate",
+                    "client_certificate",
+                    ("client_key", "clear_client_key"),
                 ),
             },
         ),
@@ -117,7 +163,12 @@ class ProviderAdmin(SwitchAdmin):
             {
                 "classes": ("tab",),
                 "description": "What the provider allows us; empty: no limit of ours.",
-                "fields": ("requests_per_second", "tokens_per_minute", "max_concurrency"),
+                "fields": (
+                    "requests_per_second",
+                    "tokens_per_minute",
+                    "max_concurrency",
+                    ("queue_size", "queue_wait"),
+                ),
             },
         ),
         (

@@ -26,6 +26,12 @@ class Deployment(models.Model):
         RERANK = "rerank", "Rerank"
         MODERATION = "moderation", "Moderation"
 
+    class ProbeResult(models.TextChoices):
+        OK = "ok", "Answers"
+        CANNOT_PROBE = "cannot_probe", "Cannot be probed"
+        UNREACHABLE = "unreachable", "Unreachable"
+        REJECTED = "rejected", "Rejects the probe"
+
     slug = models.SlugField(max_length=63, unique=True)
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
     model = models.CharField(max_length=200, help_text="The upstream's own name.")
@@ -42,6 +48,16 @@ class Deployment(models.Model):
     capabilities = models.JSONField(null=True, blank=True, editable=False)
     capabilities_of = models.CharField(max_length=200, blank=True, editable=False)
     capabilities_at = models.DateTimeField("asked at", null=True, blank=True, editable=False)
+    probe_every = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(10)],
+        help_text="Seconds between two small requests that ask whether it answers, at least 10; empty: none is sent.",
+    )
+    # What the last probe found; written beside the configuration, with update().
+    probe_result = models.CharField(max_length=16, choices=ProbeResult.choices, blank=True, editable=False)
+    probe_reason = models.CharField(max_length=500, blank=True, editable=False)
+    probed_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -10,7 +10,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from gateway_site.infra import secrets
-from providers.addresses import refuse_private_address, validate_base_url
+from providers.addresses import refuse_private_address, validate_base_url, validate_proxy_url
+from providers.certificates import tidy, validate_certificates, validate_key
+from providers.pool import Pool
 from providers.registry import ADAPTERS, KNOWN_DIALECTS
 
 
@@ -50,6 +52,21 @@ class Provider(models.Model):
     is_enabled = models.BooleanField(
         "enabled", default=True, help_text="The manual switch: nothing automatic ever turns it on again."
     )
+    # The models that it says it has, and when it said so.
+    catalogue = ArrayField(models.CharField(max_length=200), default=list, blank=True, editable=False)
+    catalogue_at = models.DateTimeField("catalogue asked for at", null=True, blank=True, editable=False)
+
+    http2 = models.BooleanField("HTTP/2", default=False, help_text="Many requests share one connection.")
+    proxy_encrypted = models.TextField(blank=True, editable=False)
+    ca_certificate = models.TextField(
+        "CA certificate",
+        blank=True,
+        help_text="Who may vouch for the provider, as PEM; empty: whom the machine trusts.",
+    )
+    client_certificate = models.TextField(
+        blank=True, help_text="What we show to the provider, as PEM with its chain; only together with its key."
+    )
+    client_key_encrypted = models.TextField(blank=True, editable=False)
 
     max_connections = _count(200, "Open connections of each worker.")
     connect_timeout = _seconds(5, "Seconds until a connection stands.")
@@ -60,6 +77,14 @@ class Provider(models.Model):
     requests_per_second = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     tokens_per_minute = models.PositiveBigIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     max_concurrency = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    queue_size = models.PositiveIntegerField(
+        default=100, help_text="Requests of each worker that may wait for a place; 0: none waits."
+    )
+    queue_wait = models.FloatField(
+        default=5,
+        validators=[MinValueValidator(0.05), MaxValueValidator(300)],
+        help_text="Seconds that a request waits at the most, from 0.05 to 300.",
+    )
 
     breaker_enabled = models.BooleanField(default=True)
     breaker_failures = _count(5, "Failures in the window that open the breaker.")
@@ -98,6 +123,38 @@ class Provider(models.Model):
         """Keep a credential encrypted; an empty one removes it."""
         self.credential_encrypted = secrets.encrypt(credential) if credential else ""
 
+    @property
+    def has_proxy(self) -> bool:
+        """Whether it is called through a proxy."""
+        return bool(self.proxy_encrypted)
+
+    def set_proxy(self, url: str) -> None:
+        """Keep a proxy's URL encrypted, for it may hold a password; an empty one removes it."""
+        self.proxy_encrypted = secrets.encrypt(url) if url else ""
+
+    @property
+    def has_client_key(self) -> bool:
+        """Whether the client certificate's key is stored."""
+        return bool(self.client_key_encrypted)
+
+    def set_client_key(self, pem: str) -> None:
+        """Keep the client certificate's key encrypted; an empty one removes it."""
+        self.client_key_encrypted = secrets.encrypt(tidy(pem)) if pem else ""
+
+    def pool(self) -> Pool:
+        """Return how it is connected to; raises SecretUnreadable."""
+        return Pool(
+            provider=self.slug,
+            max_connections=self.max_connections,
+            connect_timeout=self.connect_timeout,
+            allows_private=self.allow_private_address,
+            http2=self.http2,
+            proxy=secrets.decrypt(self.proxy_encrypted) if self.has_proxy else "",
+            ca_certificate=self.ca_certificate,
+            client_certificate=self.client_certificate,
+            client_key=secrets.decrypt(self.client_key_encrypted) if self.has_client_key else "",
+        )
+
     def clean(self) -> None:
         """Name the field of everything that is wrong."""
         errors: dict[str, str] = {}
@@ -108,7 +165,7 @@ class Provider(models.Model):
             errors["dialects"] = f"{unknown[0]!r} is not a dialect; there are {', '.join(KNOWN_DIALECTS)}."
         if not errors and not self.effective_base_url:
             errors["base_url"] = "This adapter has no address of its own; give one."
-        errors |= self._header_errors() | self._address_errors()
+        errors |= self._header_errors() | self._address_errors() | self._proxy_errors() | self._tls_errors()
         if errors:
             raise ValidationError(errors)
 
@@ -130,3 +187,44 @@ class Provider(models.Model):
         except ValueError as error:
             return {"base_url": str(error)} if url else {}
         return {}
+
+    def _proxy_errors(self) -> dict[str, str]:
+        try:
+            validate_proxy_url(_readable(self.proxy_encrypted) or "http://none")
+        except ValueError as error:
+            return {"proxy": str(error)}
+        return {}
+
+    def _tls_errors(self) -> dict[str, str]:
+        self.ca_certificate, self.client_certificate = tidy(self.ca_certificate), tidy(self.client_certificate)
+        errors: dict[str, str] = {}
+        for name in ("ca_certificate", "client_certificate"):
+            try:
+                if getattr(self, name):
+                    validate_certificates(getattr(self, name))
+            except ValueError as error:
+                errors[name] = str(error)
+        if self.client_certificate and not self.has_client_key:
+            errors.setdefault("client_key", "A client certificate needs its key.")
+        elif self.has_client_key and not self.client_certificate:
+            errors.setdefault("client_certificate", "A client key needs its certificate.")
+        elif self.has_client_key and "client_certificate" not in errors:
+            errors |= self._key_errors()
+        return errors
+
+    def _key_errors(self) -> dict[str, str]:
+        key = _readable(self.client_key_encrypted)
+        try:
+            if key:
+                validate_key(key, self.client_certificate)
+        except ValueError as error:
+            return {"client_key": str(error)}
+        return {}
+
+
+def _readable(encrypted: str) -> str:
+    """A stored secret; empty when there is none or no key opens it any more, which is found out elsewhere."""
+    try:
+        return secrets.decrypt(encrypted) if encrypted else ""
+    except secrets.SecretUnreadable:
+        return ""

@@ -1,6 +1,6 @@
 """Writes what is served: providers, deployments with their prices, routes with their targets and aliases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -35,26 +35,39 @@ def write_providers(run: Run) -> None:
 
 
 def _write_provider(run: Run, entry: ProviderEntry, provider: Provider) -> None:
-    also: list[Difference] = []
-    if entry.credential is not None and entry.credential != _credential(provider):
-        provider.set_credential(entry.credential)
-        also = [Difference(fields=("credential_encrypted",), text="credential (changed)")]
+    also = [
+        *_secret(provider.credential_encrypted, entry.credential, provider.set_credential, "credential"),
+        *_secret(provider.proxy_encrypted, entry.proxy, provider.set_proxy, "proxy"),
+        *_secret(provider.client_key_encrypted, _client_key(entry), provider.set_client_key, "client_key", "tls.key"),
+    ]
     run.write(
         f"provider {entry.slug}",
         provider,
         fields.PROVIDER.values(entry),
         path=entry.path,
-        paths=fields.PROVIDER.paths | {"credential_encrypted": "credential"},
+        paths=fields.PROVIDER.paths | {"credential_encrypted": "credential", "client_key": "tls.key"},
         also=also,
     )
 
 
-def _credential(provider: Provider) -> str | None:
+def _client_key(entry: ProviderEntry) -> str | None:
+    """The key that the file gives; a certificate that is gone takes its key along."""
+    return "" if entry.tls.key is None and not entry.tls.certificate else entry.tls.key
+
+
+def _secret(
+    stored: str, said: str | None, store: Callable[[str], None], name: str, path: str = ""
+) -> Iterator[Difference]:
+    """Store what the file says of a secret, if anything, and yield that it differs from before, if it does."""
+    if said is not None and said != _opened(stored):
+        store(said)
+        yield Difference(fields=(f"{name}_encrypted",), text=f"{path or name} (changed)")
+
+
+def _opened(stored: str) -> str | None:
     """What is stored; None when no key opens it any more."""
-    if not provider.has_credential:
-        return ""
     try:
-        return secrets.decrypt(provider.credential_encrypted)
+        return secrets.decrypt(stored) if stored else ""
     except secrets.SecretUnreadable:
         return None
 

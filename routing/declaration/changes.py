@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+NOT_SHOWN = frozenset({"headers", "tls.ca", "tls.certificate"})
 SIGN = {"create": "+", "update": "~", "delete": "-"}
 
 
@@ -43,8 +44,8 @@ class Difference:
 
 
 def difference(field: str, path: str, before: Any, after: Any) -> Difference:
-    """`retries 1 → 2`; the values of headers are not shown, for they may be secrets."""
-    text = "headers (changed)" if path == "headers" else f"{path} {show(before)} → {show(after)}"
+    """`retries 1 → 2`; headers may be secrets and certificates are long: their values are not shown."""
+    text = f"{path} (changed)" if path in NOT_SHOWN else f"{path} {show(before)} → {show(after)}"
     return Difference(fields=(field,), text=text)
 
 

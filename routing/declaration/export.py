@@ -58,6 +58,10 @@ def _provider(provider: Provider, among: Iterable[Provider]) -> Block:
     block |= _nested(fields.PROVIDER.changed(provider))
     if provider.has_credential:
         block["credential"] = Variable(_credential_variable(provider, among))
+    if provider.has_proxy:
+        block["proxy"] = Variable(_variable(provider.slug, "proxy"))
+    if provider.has_client_key:
+        block.setdefault("tls", {})["key"] = Variable(_variable(provider.slug, "client_key"))
     if provider.headers:
         block["headers"] = {
             name: Variable(_variable(provider.slug, name)) if SECRET_HEADER.search(name) else value
@@ -224,7 +228,7 @@ def _budget(budget: Budget) -> Block:
 
 
 def _nested(changed: Mapping[str, Any]) -> Block:
-    """`timeouts.connect` becomes a field of a mapping in one line."""
+    """`timeouts.connect` becomes a field of a mapping, in one line unless its values have several."""
     block: Block = {}
     for path, value in changed.items():
         outer, _, inner = path.partition(".")
@@ -232,7 +236,12 @@ def _nested(changed: Mapping[str, Any]) -> Block:
             block.setdefault(outer, Inline())[inner] = value
         else:
             block[outer] = value
-    return block
+    return {name: _in_lines(value) if isinstance(value, Inline) else value for name, value in block.items()}
+
+
+def _in_lines(mapping: Inline) -> Block:
+    has_lines = any(isinstance(value, str) and "\n" in value for value in mapping.values())
+    return dict(mapping) if has_lines else mapping
 
 
 def _moment(moment: datetime) -> str:
@@ -265,7 +274,8 @@ def _write_list(dumper: _Dumper, value: list[Any]) -> yaml.Node:
 
 
 def _write_text(dumper: _Dumper, value: str) -> yaml.Node:
-    return dumper.represent_str(value.replace("${", "$${"))
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value.replace("${", "$${"), style=style)
 
 
 def _write_variable(dumper: _Dumper, value: Variable) -> yaml.Node:

@@ -66,6 +66,11 @@ PROVIDER = Fields(
         "breaker_half_open_successes": "breaker.half_open_successes",
         "cooldown_enabled": "cooldown.enabled",
         "cooldown_max": "cooldown.max",
+        "http2": "http2",
+        "ca_certificate": "tls.ca",
+        "client_certificate": "tls.certificate",
+        "queue_size": "queue.size",
+        "queue_wait": "queue.wait",
     },
     kept=frozenset({"is_enabled"}),
 )
@@ -79,6 +84,7 @@ DEPLOYMENT = Fields(
         "max_output_tokens": "max_output_tokens",
         "region": "region",
         "tags": "tags",
+        "probe_every": "probe_every",
         "is_enabled": "enabled",
     },
     kept=frozenset({"is_enabled"}),
@@ -93,6 +99,7 @@ ROUTE = Fields(
         "retries": "retries",
         "on_disconnect": "on_disconnect",
         "fallback_on_content_policy": "fallback_on_content_policy",
+        "hedge": "hedge",
         "collapse_identical": "collapse_identical",
         "cache_exact": "cache.exact",
         "cache_semantic": "cache.semantic",
@@ -110,12 +117,16 @@ TENANT = Fields(
         "unpriced_policy": "unpriced_policy",
         "stores_responses": "stores_responses",
         "response_retention_days": "response_retention_days",
+        "without_valkey": "without_valkey",
+        "allows_catalogue": "unmapped_models",
     }
 )
 
 PROJECT = Fields(paths={"name": "name"})
 
-API_KEY = Fields(paths={"allowed_models": "models", "expires_at": "expires_at"})
+API_KEY = Fields(
+    paths={"allowed_models": "models", "expires_at": "expires_at", "priority": "priority", "may_trace": "trace"}
+)
 
 LIMIT = Fields(
     paths={

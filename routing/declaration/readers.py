@@ -21,6 +21,7 @@ from typing import Any, dataclass_transform
 
 from django.core.exceptions import ValidationError
 
+from providers.certificates import tidy
 from routing.declaration.currencies import CURRENCIES
 from routing.declaration.document import Broken, Cursor
 
@@ -40,6 +41,14 @@ def text(at: Cursor) -> str:
     """Any text without control characters."""
     value = at.text()
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise at.broken("must not hold control characters")
+    return value
+
+
+def pem(at: Cursor) -> str:
+    """A certificate or a key, in several lines."""
+    value = tidy(at.text())
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value.replace("\n", "")):
         raise at.broken("must not hold control characters")
     return value
 

@@ -2,7 +2,7 @@
 
 A field that is absent has its model's default, so that the file alone says how an object is. What people
 switch by hand or keep outside of the file is left as it is when it is absent: `enabled`, `suspended`,
-`revoked`, credentials, secrets, prices, and the lists of limits, budgets, projects and keys.
+`revoked`, credentials, proxies, secrets, prices, and the lists of limits, budgets, projects and keys.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from routing.declaration import readers as read
 from routing.declaration.document import Broken, Cursor, Lookup, Problem, Reading, compose
 from routing.declaration.readers import Entry, entry, optional, required
 from routing.models import ModelAlias, Route, RouteTarget
-from tenants.models import Budget, RateLimit, Tenant
+from tenants.models import ApiKey, Budget, RateLimit, Tenant
 from tenants.models.tenant import validate_timezone
 from tenants.services import check_secret
 
@@ -84,6 +84,19 @@ class Cooldown(Entry):
 
 
 @entry
+class Queue(Entry):
+    size: int = optional(natural, default=default_of(Provider, "queue_size"))
+    wait: float = optional(read.seconds, default=default_of(Provider, "queue_wait"))
+
+
+@entry
+class Tls(Entry):
+    ca: str = optional(read.pem, default="")
+    certificate: str = optional(read.pem, default="")
+    key: str | None = optional(read.pem, default=None)  # None = the one that is stored, if the certificate stays
+
+
+@entry
 class ProviderEntry(Entry):
     slug: str = required(read.slug)
     name: str = optional(read.text, default="")
@@ -99,6 +112,10 @@ class ProviderEntry(Entry):
     limits: ProviderLimits = optional(read.record(ProviderLimits), default=ProviderLimits())
     breaker: Breaker = optional(read.record(Breaker), default=Breaker())
     cooldown: Cooldown = optional(read.record(Cooldown), default=Cooldown())
+    queue: Queue = optional(read.record(Queue), default=Queue())
+    http2: bool = optional(read.boolean, default=default_of(Provider, "http2"))
+    proxy: str | None = optional(read.text, default=None)  # "" removes it
+    tls: Tls = optional(read.record(Tls), default=Tls())
 
 
 # --- Deployments and prices --------------------------------------------------------------------------------
@@ -157,6 +174,7 @@ class DeploymentEntry(Entry):
     max_output_tokens: int | None = optional(count, default=None)
     region: str = optional(read.text, default="")
     tags: tuple[str, ...] = optional(read.many(read.text), default=())
+    probe_every: int | None = optional(count, default=None)
     enabled: bool | None = optional(read.boolean, default=None)
     prices: tuple[PriceEntry, ...] = optional(read.one_or_more(PriceEntry), default=())
     cost_prices: tuple[PriceEntry, ...] = optional(read.one_or_more(PriceEntry), default=())
@@ -238,6 +256,7 @@ class RouteEntry(Entry):
         default=default_of(Route, "on_disconnect"),
     )
     fallback_on_content_policy: bool = optional(read.boolean, default=default_of(Route, "fallback_on_content_policy"))
+    hedge: bool = optional(read.boolean, default=default_of(Route, "hedge"))
     collapse_identical: bool = optional(read.boolean, default=default_of(Route, "collapse_identical"))
     cache: CacheEntry = optional(read.record(CacheEntry), default=CacheEntry())
     targets: tuple[TargetEntry, ...] = required(read.entries(TargetEntry))
@@ -333,6 +352,8 @@ class ApiKeyEntry(Governed):
     secret: str | None = optional(read.checked_by(read.text, check_secret), default=None)
     models: tuple[str, ...] | None = optional(read.many(read.text), default=None)  # None = all of its tenant's
     expires_at: datetime | None = optional(read.last_moment, default=None)
+    priority: str = optional(read.choice(ApiKey.Priority.values, "a priority"), default=default_of(ApiKey, "priority"))
+    trace: bool = optional(read.boolean, default=default_of(ApiKey, "may_trace"))
     revoked: bool | None = optional(read.boolean, default=None)
 
 
@@ -354,6 +375,11 @@ class TenantEntry(Governed):
         read.whole(minimum=1, maximum=most(Tenant, "response_retention_days")),
         default=default_of(Tenant, "response_retention_days"),
     )
+    without_valkey: str = optional(
+        read.choice(Tenant.WithoutValkey.values, "a way to go on without Valkey"),
+        default=default_of(Tenant, "without_valkey"),
+    )
+    unmapped_models: bool = optional(read.boolean, default=default_of(Tenant, "allows_catalogue"))
     suspended: bool | None = optional(read.boolean, default=None)
     projects: tuple[ProjectEntry, ...] = optional(read.entries(ProjectEntry), default=())
     api_keys: tuple[ApiKeyEntry, ...] = optional(read.entries(ApiKeyEntry), default=())

@@ -104,6 +104,8 @@ def _create_key(run: Run, entry: ApiKeyEntry, tenant: Tenant, project: Project |
             project=project,
             allowed_models=entry.models,
             expires_at=entry.expires_at,
+            priority=entry.priority,
+            may_trace=entry.trace,
             secret=entry.secret,
         )
     except ValidationError as error:

@@ -12,12 +12,22 @@ class ConfigRevision(models.Model):
     """A validated, compiled configuration. Never edited, never deleted while it is the newest."""
 
     class Status(models.TextChoices):
+        DRAFT = "draft", "Waits for approval"
         PUBLISHED = "published", "Published"
         REJECTED = "rejected", "Rejected"
+        SUPERSEDED = "superseded", "Superseded"
 
     number = models.PositiveIntegerField(unique=True)
     status = models.CharField(max_length=16, choices=Status.choices)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
+    changed_by = models.JSONField(default=list, blank=True, help_text="Who has changed something, by user name.")
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    published_at = models.DateTimeField(null=True, blank=True)
+    is_pinned = models.BooleanField(
+        "pinned", default=False, help_text="A roll back: changes wait until published by hand."
+    )
     note = models.CharField(max_length=200, blank=True)
     diff = models.JSONField(default=list, help_text="What changed against the revision before, a line each.")
     errors = models.JSONField(default=list, blank=True)

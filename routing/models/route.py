@@ -49,6 +49,10 @@ class Route(models.Model):
     fallback_on_content_policy = models.BooleanField(
         default=False, help_text="Ask the next target when one refuses for its content policy."
     )
+    hedge = models.BooleanField(
+        default=False,
+        help_text="Ask the next target as well when the first token is late, and answer with the faster one.",
+    )
     cache_exact = models.BooleanField(default=False, help_text="Answer repeated requests of a tenant from the cache.")
     cache_semantic = models.BooleanField(default=False)
     cache_ttl = models.PositiveIntegerField(default=300, validators=[MinValueValidator(1)], help_text="Seconds.")

@@ -18,6 +18,11 @@ from tenants.querysets import ApiKeyQuerySet
 class ApiKey(models.Model):
     """What a tenant's program authenticates with. The secret itself is never stored."""
 
+    class Priority(models.TextChoices):
+        LOW = "low", "Low"
+        NORMAL = "normal", "Normal"
+        HIGH = "high", "High"
+
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="api_keys")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="api_keys")
     name = models.CharField(max_length=100)
@@ -32,6 +37,15 @@ class ApiKey(models.Model):
         help_text="Aliases it may use, wildcards included; empty: all that its tenant may use.",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
+    priority = models.CharField(
+        max_length=8,
+        choices=Priority.choices,
+        default=Priority.NORMAL,
+        help_text="Who goes first where requests wait for a busy provider.",
+    )
+    may_trace = models.BooleanField(
+        default=False, help_text="May ask how a request was routed: which targets there were, and why each was chosen."
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(

@@ -93,6 +93,12 @@ class UsageRecord(models.Model):
     losses = models.JSONField(
         default=list, encoder=DjangoJSONEncoder, help_text="What its translation could not carry: path, weight and why."
     )
+    trace = models.JSONField(
+        null=True,
+        blank=True,
+        encoder=DjangoJSONEncoder,
+        help_text="How its route was decided, where that was asked for.",
+    )
     input_tokens = _tokens()
     cache_read_tokens = _tokens()
     cache_write_5m_tokens = _tokens()

@@ -39,6 +39,10 @@ class Tenant(models.Model):
         ALLOW = "allow", "Serve, and list the model as unpriced"
         REFUSE = "refuse", "Refuse models without a price"
 
+    class WithoutValkey(models.TextChoices):
+        LOCAL = "local", "Serve; each worker enforces its share of the limits"
+        REFUSE = "refuse", "Refuse until limits can be enforced exactly"
+
     slug = models.SlugField(max_length=63, unique=True, help_text="Stands in URLs, logs and exports; keep it.")
     name = models.CharField(max_length=200)
     timezone = models.CharField(
@@ -61,6 +65,18 @@ class Tenant(models.Model):
         default=30,
         validators=[MinValueValidator(1), MaxValueValidator(365)],
         help_text="Days until a stored response is deleted.",
+    )
+    without_valkey = models.CharField(
+        "while Valkey is away",
+        max_length=8,
+        choices=WithoutValkey.choices,
+        default=WithoutValkey.LOCAL,
+        help_text="What becomes of its requests while the limits of all workers cannot be counted together.",
+    )
+    allows_catalogue = models.BooleanField(
+        "unmapped models",
+        default=False,
+        help_text="A model without a route goes to the provider whose catalogue lists it.",
     )
     suspended_at = models.DateTimeField(null=True, blank=True, help_text="Set: all its keys are refused with 403.")
     suspended_reason = models.CharField(max_length=200, blank=True)
