@@ -12,6 +12,7 @@ from functools import partial
 
 from benchmarks.bench import Bench, refuse_failures
 from benchmarks.calls import Call, chat, messages, paced, translated
+from benchmarks.decision import TARGETS, WAYS, microseconds
 from benchmarks.processes import PeakMemory, cpu_seconds, pss_bytes
 from benchmarks.report import GATEWAY, SIMULATOR, Finding, Target, Unit
 
@@ -27,6 +28,7 @@ REQUEST_TARGET = Target(at_most=400, times_floor=2.7)
 CHUNK_TARGET = Target(at_most=45, times_floor=1.4)
 FIRST_TARGET = Target(at_most=25)
 TRANSLATED_TARGET, TRANSLATED_CHUNK_TARGET = Target(at_most=550), Target(at_most=90)
+DECISION_TARGET, DECISIONS = Target(at_most=60), 5000
 SHORT_SCRIPT = paced(chunks=2, interval=0, first=0)
 
 
@@ -192,6 +194,16 @@ def worker(bench: Bench) -> list[Finding]:
     ]
 
 
+def deciding(bench: Bench) -> list[Finding]:
+    """CPU of the plan and the breaker at twenty targets, measured in this process."""
+    samples = Samples()
+    titles = [f"decision of {TARGETS} targets, {way}: CPU" for way in WAYS]
+    for _ in range(bench.effort.repeats):
+        for title, way in zip(titles, WAYS, strict=True):
+            samples.add(title, GATEWAY, microseconds(way, rounds=DECISIONS))
+    return [samples.finding(title, Unit.MICROSECONDS, target=DECISION_TARGET, is_compared=False) for title in titles]
+
+
 SCENARIOS: Mapping[str, Callable[[Bench], list[Finding]]] = {
     "worker": worker,
     "chat": partial(saturation, title="chat 1 KB", call=chat(size=SMALL_BODY), target=REQUEST_TARGET),
@@ -230,4 +242,5 @@ SCENARIOS: Mapping[str, Callable[[Bench], list[Finding]]] = {
         first_content=True,
     ),
     "many-streams": many_streams,
+    "decision": deciding,
 }

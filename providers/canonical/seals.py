@@ -7,6 +7,7 @@ alphabet (google-genai does). Pure.
 """
 
 import hmac
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ PREFIX = "TollgateSeal"  # twelve characters, nine bytes: it survives encoding a
 MARK = PREFIX.encode()  # what a body is searched for
 _MAGIC = b64decode(PREFIX)
 _MAC_BYTES = 16
+_PACKED = re.compile(MARK + rb"[A-Za-z0-9+/_=-]+")
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,11 @@ class SealBox:
         """Return a seal as a client carries it."""
         content = write_json((seal.origin, seal.form, seal.payload))
         return b64encode(_MAGIC + _mac(self._keys[0], content) + content).decode()
+
+    def origins(self, body: bytes) -> frozenset[str]:
+        """Return whose seals a request's body holds, without reading the body; those of others are left out."""
+        found = (self.open(match.group().decode(), "") for match in _PACKED.finditer(body))
+        return frozenset(seal.origin for seal in found if seal is not None)
 
     def open(self, text: str, dialect: str) -> Seal | None:
         """Return what a client sent back: ours with its origin, None when it only claims to be ours, else a native one."""

@@ -57,6 +57,7 @@ class Failure(NamedTuple):
     code: str = ""  # the upstream's own
     param: str | None = None  # the field that the upstream blames
     is_context_length: bool = False  # the prompt is longer than the model's window
+    is_content_policy: bool = False  # the upstream will not answer this, whoever asks
     is_account_empty: bool = False  # our account has no credit left: asking again does not help
     is_credential_refused: bool = False  # ours, said with another status than 401 and 403
     retry_after_seconds: float | None = None  # where the body says so
@@ -98,4 +99,5 @@ class Dialect:
     is_error_body: Callable[[bytes], bool]
     overloaded_status: int = 503  # what its clients know an overloaded model by
     headers: tuple[tuple[str, str], ...] = ()  # for upstreams, unless client or operator send their own
+    ping: bytes = b""  # a sign of life for a client that waits for its stream to begin; empty: the dialect has none
     counter: TokenCounter | None = None  # None: the dialect has no such endpoint

@@ -1,14 +1,19 @@
-"""The order of attempts as a generator: it yields what to try and is told how it went. Pure."""
+"""The order of attempts as a generator: it yields what to try and is told how it went. Pure: its clock is given to it."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from routing.policy.plan import Plan, Random
+from routing.policy.plan import UNAVAILABLE, Plan, Random, standing_of
 from routing.policy.verdict import Verdict
 from routing.snapshot import LiveTarget
 
 BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 2.0
+SHORT_WAIT_SECONDS = 2.0  # an upstream that asks for more is left alone while another target can be asked
+LONG_WAIT_SECONDS = 20.0  # what is waited for when there is no other
+SHORTEST_ATTEMPT_SECONDS = 0.05  # with less time than that nobody is asked
+MOST_ATTEMPTS = 10  # of one request, over all its targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,22 +25,75 @@ class Attempt:
     pause_seconds: float = 0.0
 
 
-def attempts(plan: Plan, *, random: Random) -> Generator[Attempt, Verdict, None]:
-    """Yield what to try next: a deployment again while its retries last, then the next target."""
-    number = 0
-    for target in plan.targets:
-        if plan.judge(target) is not None:
+class Judgement(NamedTuple):
+    """How an attempt went."""
+
+    verdict: Verdict
+    wait: float | None = None  # seconds that the upstream asked for
+    also_asked: Sequence[LiveTarget] = ()  # beside the attempts that were yielded
+
+
+type Attempts = Generator[Attempt, Judgement, None]
+
+
+def attempts(plan: Plan, *, random: Random, now: Callable[[], float], deadline: float) -> Attempts:
+    """Yield what to try next: a deployment again while its retries last, then the next target.
+
+    `now` tells the seconds since 1970, `deadline` is when nothing more may begin.
+    """
+    number, window = 0, 0
+    also_asked: Sequence[LiveTarget] = ()
+    for place, target in enumerate(plan.targets):
+        if target in also_asked or not _is_larger(target, window) or plan.judge(target) is not None:
             continue
+        pause = _pause_before(target, now()) if number else _cooldown(target, now())
+        if pause is None:
+            continue
+        is_last = place == len(plan.targets) - 1
         for retry in range(plan.retries + 1):
-            number += 1
-            pause = backoff(retry, random) if retry else 0.0
-            verdict = yield Attempt(target=target, number=number, pause_seconds=pause)
-            if verdict in {Verdict.DELIVER, Verdict.GIVE_UP}:
+            if number + len(also_asked) >= MOST_ATTEMPTS or now() + pause + SHORTEST_ATTEMPT_SECONDS >= deadline:
                 return
-            if verdict is Verdict.TRY_NEXT:
+            number += 1
+            verdict, wait, also_asked = yield Attempt(
+                target=target, number=number + len(also_asked), pause_seconds=pause
+            )
+            if verdict is Verdict.DELIVER or verdict is Verdict.GIVE_UP:
+                return
+            if verdict is Verdict.TRY_LARGER:
+                window = max(window, target.deployment.facts.context_window or 0)
+            if verdict is not Verdict.RETRY:
                 break
+            longest = LONG_WAIT_SECONDS if is_last else SHORT_WAIT_SECONDS
+            if wait is not None and wait > longest:
+                break
+            if not _may_retry(target, now()):
+                break
+            pause = max(wait or 0.0, backoff(retry + 1, random))
 
 
 def backoff(retry: int, random: Random) -> float:
     """Return the seconds before a retry (1, 2, ...): exponential with full jitter."""
     return random() * min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0 ** (retry - 1))
+
+
+def _may_retry(target: LiveTarget, now: float) -> bool:
+    """Whether a deployment may be asked again: its breaker is closed and its provider has retries left."""
+    health = target.deployment.health
+    if health.breaker.settings.enabled and health.breaker.look(now) != "closed":
+        return False
+    return health.retry_budget.withdraw(now)
+
+
+def _pause_before(target: LiveTarget, now: float) -> float | None:
+    """Return how long to wait for a target whose turn has come; None when it has become unavailable meanwhile."""
+    return None if standing_of(target.deployment, now) in UNAVAILABLE else _cooldown(target, now)
+
+
+def _cooldown(target: LiveTarget, now: float) -> float:
+    return max(0.0, target.deployment.health.cooldown_until - now)
+
+
+def _is_larger(target: LiveTarget, window: int) -> bool:
+    """Whether a target's context window is larger than one that was too small, or not known."""
+    known = target.deployment.facts.context_window
+    return not window or known is None or known > window

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from routing.snapshot import Deployment, LiveDeployment, LiveRoute, LiveTarget, Provider, Route, Target
+from routing.snapshot import Deployment, LiveDeployment, LiveRoute, LiveTarget, Provider, Route, Secrets, Target
 from tests.gateway_site.infra.own_valkey import OwnValkey, own_valkey
 
 type MakeDeployment = Callable[..., LiveDeployment]
@@ -27,7 +27,7 @@ def make_deployment() -> MakeDeployment:
             "dialects": ("openai_chat",),
         }
         facts = Deployment(**{"slug": slug, "provider": "p", "model": f"model-of-{slug}", **fields})
-        return LiveDeployment(facts, Provider(**(owner | (provider or {}))), credential)
+        return LiveDeployment(facts, Provider(**(owner | (provider or {}))), Secrets(credential=credential))
 
     return make
 
@@ -39,7 +39,7 @@ def make_route(make_deployment: MakeDeployment) -> MakeRoute:
     def make(targets: dict[str, dict[str, Any]], **fields: Any) -> LiveRoute:
         live = []
         for slug, details in targets.items():
-            place = {name: details[name] for name in ("priority", "weight") if name in details}
+            place = {name: details[name] for name in ("priority", "weight", "conditions") if name in details}
             rest = {name: value for name, value in details.items() if name not in place}
             live.append(LiveTarget(Target(deployment=slug, **place), make_deployment(slug, **rest)))
         return LiveRoute(Route(**{"name": "r", **fields}), live)

@@ -5,7 +5,7 @@ from providers.dialects.anthropic_messages.counting import COUNTER
 from providers.dialects.anthropic_messages.request_reader import read_request
 from providers.dialects.anthropic_messages.request_writer import write_request
 from providers.dialects.anthropic_messages.stream_reader import MessagesReader
-from providers.dialects.anthropic_messages.stream_writer import MessagesWriter
+from providers.dialects.anthropic_messages.stream_writer import PING, MessagesWriter
 from providers.dialects.base import Dialect
 
 ANTHROPIC_MESSAGES = Dialect(
@@ -30,4 +30,5 @@ ANTHROPIC_MESSAGES = Dialect(
     overloaded_status=529,
     headers=(("anthropic-version", wire.VERSION),),
     counter=COUNTER,
+    ping=PING,
 )

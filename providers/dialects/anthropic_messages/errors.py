@@ -23,6 +23,7 @@ TYPES = {
 
 TOO_LONG = "prompt is too long"  # clients look for these words, and for the two numbers behind them
 _TOO_LONG = re.compile(r"prompt is too long|exceed(?:s|ed)? (?:the )?context (?:limit|window)", re.IGNORECASE)
+_POLICY = re.compile(r"blocked by (?:our )?content filtering policy|violates? (?:our )?usage policy", re.IGNORECASE)
 _NO_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
 _FIELD = re.compile(r"([a-z_]+(?:\.[\w-]+)*): ")  # a refusal begins with the field that it blames
 _LIMIT = re.compile(r"(?:maximum|max|limit|window|at most)\D{0,60}?(\d[\d,]*)", re.IGNORECASE)
@@ -66,6 +67,7 @@ def read_failure(status: int, body: bytes) -> Failure:
         code=code if isinstance(code, str) else "",
         param=field[1] if field else None,
         is_context_length=status in (400, 413) and _TOO_LONG.search(message) is not None,
+        is_content_policy=_POLICY.search(message) is not None,
         is_account_empty=code == "billing_error" or _NO_CREDIT.search(message) is not None,
     )
 

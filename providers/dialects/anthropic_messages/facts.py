@@ -17,9 +17,11 @@ from providers.dialects.fields import (
     read_value,
     require,
 )
+from providers.dialects.needs import NO_NEEDS, Sign, contents, wants_thinking
 from providers.wire.splice import Members
 
-NO_NEEDS: frozenset[str] = frozenset()
+# https://docs.anthropic.com/en/api/messages; there is no audio.
+SIGNS = (Sign("images", b'"image"'), Sign("documents", b'"document"'))
 
 
 def read_facts(members: Members, operation: Operation) -> Facts:
@@ -64,5 +66,9 @@ def _end_user(members: Members) -> tuple[str, str]:
 
 
 def _needs(members: Members) -> frozenset[str]:
-    needs = {name for name in ("tools", "thinking") if name in members}
+    needs = contents(members.raw, SIGNS)
+    if members.has("tools"):
+        needs.append("tools")
+    if wants_thinking(members, "thinking"):
+        needs.append("thinking")
     return frozenset(needs) if needs else NO_NEEDS

@@ -9,33 +9,44 @@ from providers.canonical.inbound import Facts, Operation
 from providers.canonical.usage import count
 from providers.dialects.fields import require
 from providers.dialects.gemini.wire import COUNT_TOKENS, STREAM
+from providers.dialects.needs import NO_NEEDS, Sign, contents
 from providers.wire.splice import Members
 
-NO_NEEDS: frozenset[str] = frozenset()
+# https://ai.google.dev/api/caching#Blob: what a part is, its MIME type tells.
+_MIME_TYPE = (b'"mimeType":', b'"mime_type":')
+SIGNS = (
+    Sign("images", b'"image/', _MIME_TYPE),
+    Sign("audio", b'"audio/', _MIME_TYPE),
+    Sign("documents", b'"application/', _MIME_TYPE),
+)
 CONFIG = ("generationConfig", "generation_config")
 
 
-class _Limit(msgspec.Struct, rename="camel"):
+class _Config(msgspec.Struct, rename={"limit": "maxOutputTokens", "thinking": "thinkingConfig"}):
+    """What is read of a generation's settings, in both spellings."""
+
+    limit: Any = None
     max_output_tokens: Any = None
+    thinking: Any = None
+    thinking_config: Any = None
 
 
-class _SnakeLimit(msgspec.Struct):
-    max_output_tokens: Any = None
-
-
-_decoders = (msgspec.json.Decoder(_Limit).decode, msgspec.json.Decoder(_SnakeLimit).decode)
+NO_CONFIG = _Config()
+_decode_config = msgspec.json.Decoder(_Config).decode
 
 
 def read_facts(members: Members, operation: Operation) -> Facts:
     """Read what the gateway needs to know; raises InvalidRequest naming the field that is wrong."""
     if operation.name != COUNT_TOKENS.name or not _is_wrapped(members):
         require(members, "contents", b"[{", "a list of contents")
+    config = _config(members)
+    limit = count(config.limit)
     return Facts(
         model="",
         size=len(members.raw),
         is_stream=operation.name == STREAM.name,
-        max_output_tokens=_max_output_tokens(members),
-        needs=frozenset({"tools"}) if "tools" in members else NO_NEEDS,
+        max_output_tokens=limit if limit is not None else count(config.max_output_tokens),
+        needs=_needs(members, config),
     )
 
 
@@ -51,15 +62,27 @@ def _is_wrapped(members: Members) -> bool:
     return "generateContentRequest" in members or "generate_content_request" in members
 
 
-def _max_output_tokens(members: Members) -> int | None:
-    config = next((members.get(name) for name in CONFIG if name in members), None)
-    if config is None:
-        return None
-    for decode in _decoders:
-        try:
-            limit = count(decode(config).max_output_tokens)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        if limit is not None:
-            return limit
-    return None
+def _config(members: Members) -> _Config:
+    raw = next((members.get(name) for name in CONFIG if name in members), None)
+    if raw is None:
+        return NO_CONFIG
+    try:
+        return _decode_config(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return NO_CONFIG
+
+
+def _needs(members: Members, config: _Config) -> frozenset[str]:
+    needs = contents(members.raw, SIGNS)
+    if members.has("tools"):
+        needs.append("tools")
+    if _wants_thinking(config.thinking or config.thinking_config):
+        needs.append("thinking")
+    return frozenset(needs) if needs else NO_NEEDS
+
+
+def _wants_thinking(settings: Any) -> bool:
+    """Whether thinking is asked for; a budget of nothing switches it off."""
+    if not isinstance(settings, dict) or not settings:
+        return False
+    return settings.get("thinkingBudget", settings.get("thinking_budget")) != 0

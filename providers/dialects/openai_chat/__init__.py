@@ -36,4 +36,5 @@ OPENAI_CHAT = Dialect(
     write_error=errors.write_error,
     error_frame=errors.error_frame,
     is_error_body=errors.is_error_body,
+    ping=b": ping\n\n",
 )

@@ -23,6 +23,9 @@ CONTEXT_CODES = frozenset({"context_length_exceeded", "model_max_prompt_tokens_e
 QUOTA_CODES = frozenset(
     {"insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "credits_exhausted"}
 )
+POLICY_CODES = frozenset(
+    {"content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation"}
+)
 CREDENTIAL_CODES = frozenset({"invalid_api_key", "invalid_authentication_error", "account_deactivated"})
 
 # Servers that speak this format and have codes of their own, or none: their words.
@@ -79,6 +82,7 @@ def read_failure(status: int, body: bytes) -> Failure:
         param=param if isinstance(param, str) else None,
         is_context_length=not CONTEXT_CODES.isdisjoint(codes)
         or (status in (400, 413, 422) and _TOO_LONG.search(message) is not None),
+        is_content_policy=not POLICY_CODES.isdisjoint(codes),
         is_account_empty=status == 402
         or not QUOTA_CODES.isdisjoint(codes)
         or (status in (400, 403, 429) and _NO_CREDIT.search(message) is not None),

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 
 from providers.canonical.inbound import Facts, Operation
 from providers.dialects.fields import clean_name, read_count, read_flag, read_text, read_value, require
+from providers.dialects.needs import NO_NEEDS, Sign, contents, wants_thinking
 from providers.dialects.openai_chat.wire import EMBEDDINGS
 from providers.wire.splice import Members, read_members, splice
 from tenants.errors import InvalidRequest
 
-NO_NEEDS: frozenset[str] = frozenset()
+# https://platform.openai.com/docs/api-reference/chat/create
+SIGNS = (Sign("images", b'"image_url"'), Sign("audio", b'"input_audio"'), Sign("documents", b'"file"'))
 
 
 def read_facts(members: Members, operation: Operation) -> Facts:
@@ -63,4 +65,11 @@ def _end_user(members: Members) -> str:
 
 
 def _needs(members: Members) -> frozenset[str]:
-    return frozenset({"tools"}) if "tools" in members else NO_NEEDS
+    needs = contents(members.raw, SIGNS)
+    if members.has("tools") or members.has("functions"):
+        needs.append("tools")
+    if wants_thinking(members, "reasoning_effort", "reasoning", "thinking"):
+        needs.append("thinking")
+    if members.has("audio"):  # the answer is to be spoken
+        needs.append("audio")
+    return frozenset(needs) if needs else NO_NEEDS

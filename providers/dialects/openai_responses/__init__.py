@@ -34,5 +34,6 @@ OPENAI_RESPONSES = Dialect(
     write_error=errors.write_error,
     error_frame=errors.error_frame,
     is_error_body=errors.is_error_body,
+    ping=b": ping\n\n",
     counter=TokenCounter(write_body=counting.write_body, read=counting.read, write_answer=counting.write_answer),
 )

@@ -29,6 +29,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _EMPTY_ACCOUNT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "402"})
+_POLICY = frozenset({"content_filter", "content_policy_violation", "bio_policy", "misalignment_policy_violation"})
 _TRY_AGAIN = re.compile(r"try again in (?:(\d{1,6})h)?(?:(\d{1,6})m(?!s))?(?:([\d.]+)(ms|s))?", re.IGNORECASE)
 
 
@@ -86,6 +87,7 @@ def read_failure(status: int, body: bytes) -> Failure:
         param=param if isinstance(param, str) else None,
         is_context_length=code == "context_length_exceeded"
         or (status in {400, 413} and bool(_TOO_LONG.search(message))),
+        is_content_policy=code in _POLICY,
         is_account_empty=status == 402 or code in _EMPTY_ACCOUNT or fields.get("type") in _EMPTY_ACCOUNT,
         retry_after_seconds=seconds_in(message),
     )

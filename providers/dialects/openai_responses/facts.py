@@ -5,9 +5,16 @@ from collections.abc import Mapping
 
 from providers.canonical.inbound import Facts, Operation
 from providers.dialects.fields import clean_name, read_count, read_flag, read_text, read_value, require
+from providers.dialects.needs import NO_NEEDS, Sign, contents, wants_thinking
 from providers.wire.splice import Members
 
-NO_NEEDS: frozenset[str] = frozenset()
+# https://platform.openai.com/docs/api-reference/responses/create
+SIGNS = (
+    Sign("images", b'"input_image"'),
+    Sign("audio", b'"input_audio"'),
+    Sign("documents", b'"input_file"'),
+    Sign("tools", b'"additional_tools"'),
+)
 KEPT_ELSEWHERE = ("previous_response_id", "conversation", "prompt")  # any of them may stand for the input
 
 
@@ -35,6 +42,9 @@ def passthrough_edits(
 
 
 def _needs(members: Members) -> frozenset[str]:
-    if "tools" in members or b'"additional_tools"' in (members.get("input") or b""):
-        return frozenset({"tools"})
-    return NO_NEEDS
+    needs = contents(members.raw, SIGNS)
+    if members.has("tools"):
+        needs.append("tools")
+    if wants_thinking(members, "reasoning"):
+        needs.append("thinking")
+    return frozenset(needs) if needs else NO_NEEDS
