@@ -1,4 +1,4 @@
-"""The NinjaAPI of the data plane. That of the control plane comes with the objects it edits."""
+"""The NinjaAPI of the data plane; that of the control plane is in `control_plane_api.py`, apart for the memory's sake."""
 
 from typing import Any, NoReturn
 

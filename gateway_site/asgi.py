@@ -16,7 +16,7 @@ django.setup(set_prefix=False)
 # whitenoise opens its files synchronously; what it serves are a few small ones of the console.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
-from gateway_site.data_plane import DataPlaneHandler, warm_up  # noqa: E402
+from gateway_site.data_plane import PUBLIC_PATHS, DataPlaneHandler, warm_up  # noqa: E402
 from gateway_site.infra import tallies  # noqa: E402
 from gateway_site.infra.logging import AccessLog  # noqa: E402
 from routing.runtime import Runtime  # noqa: E402
@@ -26,7 +26,7 @@ type Receive = Callable[[], Awaitable[Any]]
 type Send = Callable[[Any], Awaitable[None]]
 
 DATA_PLANE_PREFIXES = ("/v1/", "/v1beta/")
-DATA_PLANE_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics"})
+DATA_PLANE_PATHS = PUBLIC_PATHS - {"/"}  # where only HEAD is for the data plane
 
 
 class Application:
@@ -73,6 +73,7 @@ class Application:
             cache_size=settings.PRINCIPAL_CACHE_SIZE,
             cache_seconds=settings.PRINCIPAL_CACHE_SECONDS,
             seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
+            expected_workers=settings.WORKERS,
         )
         warm_up()  # what requests need is loaded now and not by the first of them
         await runtime.open()

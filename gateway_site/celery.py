@@ -30,6 +30,20 @@ app.conf.beat_schedule = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "probe deployments": {
+        "task": "providers.probe_deployments",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "store what happened to deployments' health": {
+        "task": "routing.drain_health_events",
+        "schedule": 2.0,
+        "options": {"expires": 5},
+    },
+    "delete old health events": {
+        "task": "routing.purge_health_events",
+        "schedule": crontab(hour=3, minute=40),
+    },
     "delete stored responses that have expired": {
         "task": "routing.purge_stored_responses",
         "schedule": crontab(hour=3, minute=20),  # of the day, for an interval would begin anew with every start

@@ -10,7 +10,6 @@ A client that goes away is noticed by awaiting `receive()`: the handler's task i
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
-from time import monotonic
 from typing import Any
 
 import structlog
@@ -19,14 +18,15 @@ from django.urls import ResolverMatch
 from django.urls.exceptions import Resolver404
 from django.urls.resolvers import get_resolver
 
-from gateway_site.infra import telemetry
+from gateway_site.answer_headers import identity_headers, stream_headers
+from gateway_site.departure import Departure
 from gateway_site.infra.logging import AccessLog
-from gateway_site.infra.tallies import Level
+from gateway_site.patience import Patience
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
 from routing.headers import with_query_key
 from routing.inbound_body import ClientGone, read_away, read_body
-from routing.observe import observe
+from routing.observe import active_requests, observe
 from routing.outbound import UpstreamRejected
 from routing.request import DataPlaneRequest
 from routing.response import EventStreamResponse, WholeResponse
@@ -39,12 +39,13 @@ type Scope = dict[str, Any]
 type Receive = Callable[[], Awaitable[Any]]
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-active_requests = Level(telemetry.active_requests)
 URLCONF = "gateway_site.data_plane_urls"
-WATCH_AFTER_SECONDS = 0.25  # short requests end before anybody could have left
 CLIENT_CLOSED_REQUEST = 499
 JSON = (b"content-type", b"application/json")
-PUBLIC_PATHS = frozenset({"/health", "/healthz", "/ready", "/metrics", "/"})  # no key; counted, but not logged
+# No key; counted, but not logged.
+PUBLIC_PATHS = frozenset(
+    {"/health", "/healthz", "/ready", "/metrics", "/metrics/health", "/metrics/summary", "/metrics/export", "/"}
+)
 
 
 class DataPlaneHandler:
@@ -85,15 +86,26 @@ class DataPlaneHandler:
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, exchange: Exchange, match: ResolverMatch | None
     ) -> None:
+        patience = Patience(exchange, send)
         try:
             response = await self._answer(scope, receive, exchange, match)
         except GatewayError as error:
+            await patience.stop()
+            if patience.has_begun:
+                await patience.fail(error)
+                return
             await send_whole(error_response(error, exchange), exchange, send)
             if isinstance(error, BodyTooLarge):
                 await read_away(receive)
             return
+        except BaseException:
+            await patience.stop()
+            raise
+        await patience.stop()
         if isinstance(response, EventStreamResponse):
-            await self._send_stream(response, exchange, receive, send)
+            await self._send_stream(response, exchange, receive, send, has_begun=patience.has_begun)
+        elif patience.has_begun:
+            await patience.end_with(response)
         else:
             await send_whole(response, exchange, send)
 
@@ -113,7 +125,7 @@ class DataPlaneHandler:
             body = await read_body(scope, receive, limit=self.max_body_bytes, timeout=self.body_timeout)
         request = DataPlaneRequest(scope, body, exchange, self.runtime)
         request.resolver_match = match
-        watch = _Departure(receive, exchange)
+        watch = Departure(receive, exchange)
         try:
             response = await match.func(request, *match.args, **match.kwargs)
         except (GatewayError, asyncio.CancelledError):
@@ -131,22 +143,23 @@ class DataPlaneHandler:
         return response
 
     async def _send_stream(
-        self, response: EventStreamResponse, exchange: Exchange, receive: Receive, send: Send
+        self, response: EventStreamResponse, exchange: Exchange, receive: Receive, send: Send, *, has_begun: bool
     ) -> None:
         body = response.body
         try:
             # The generator is started before anything else is awaited, so that its `finally` is certain to run.
             first = await anext(body, b"")
             exchange.status = response.status_code
-            watch = _Departure(receive, exchange)
+            watch = Departure(receive, exchange)
             try:
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": response.status_code,
-                        "headers": [*response.pairs, *_stream_headers(exchange)],
-                    }
-                )
+                if not has_begun:
+                    await send(
+                        {
+                            "type": "http.response.start",
+                            "status": response.status_code,
+                            "headers": [*response.pairs, *stream_headers(exchange)],
+                        }
+                    )
                 await send({"type": "http.response.body", "body": first, "more_body": True})
                 async for data in body:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
@@ -155,36 +168,6 @@ class DataPlaneHandler:
                 watch.stop()
         finally:
             await body.aclose()
-
-
-class _Departure:
-    """Cancels the task that made it when the client closes its connection."""
-
-    __slots__ = ("_exchange", "_handle", "_receive", "_task", "_watcher")
-
-    def __init__(self, receive: Receive, exchange: Exchange) -> None:
-        self._receive = receive
-        self._exchange = exchange
-        self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[Any] | None = None
-        self._handle = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._watch)
-
-    def stop(self) -> None:
-        """Stop watching."""
-        self._handle.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    def _watch(self) -> None:
-        self._watcher = asyncio.ensure_future(self._receive())
-        self._watcher.add_done_callback(self._left)
-
-    def _left(self, watcher: "asyncio.Task[Any]") -> None:
-        if watcher.cancelled() or watcher.exception() is not None or self._task is None:
-            return
-        if watcher.result()["type"] == "http.disconnect" and not self._task.done():
-            self._exchange.is_client_gone = True
-            self._task.cancel()
 
 
 async def send_whole(response: HttpResponseBase, exchange: Exchange, send: Send) -> None:
@@ -210,33 +193,6 @@ def error_response(error: GatewayError, exchange: Exchange) -> WholeResponse:
     headers = {**own, **error.headers}
     pairs = [(name.encode(), value.encode("ascii", "replace")) for name, value in headers.items()]
     return WholeResponse(error.status, [JSON, *pairs], dialect.write_error(error, exchange.request_id))
-
-
-def identity_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """Return the ids of a request, under OpenAI's name and, for its clients, Anthropic's."""
-    request_id = exchange.request_id.encode()
-    overhead = _overhead_ms(exchange)
-    pairs = [
-        (b"x-request-id", request_id),
-        (b"x-correlation-id", exchange.correlation_id.encode()),
-        (b"x-tollgate-overhead-ms", overhead),
-    ]
-    if exchange.dialect == "anthropic_messages":
-        pairs.append((b"request-id", request_id))
-    return pairs
-
-
-def _overhead_ms(exchange: Exchange) -> bytes:
-    return b"%.2f" % max(0.0, (monotonic() - exchange.started - exchange.upstream_seconds) * 1000)
-
-
-def _stream_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    return [
-        *identity_headers(exchange),
-        (b"x-stream-id", exchange.request_id.encode()),
-        (b"cache-control", b"no-cache"),
-        (b"x-accel-buffering", b"no"),
-    ]
 
 
 def _uncancel() -> None:

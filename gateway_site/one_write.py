@@ -9,6 +9,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from routing.observe import active_connections
+
 FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])  # what no header's value holds: all but the tab
 BODILESS = frozenset({204, 304})
@@ -89,7 +91,17 @@ class OneWriteCycle(RequestResponseCycle):
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """HttpToolsProtocol with such answers."""
+    """HttpToolsProtocol with such answers, which counts its connections."""
+
+    def connection_made(self, transport: Any) -> None:
+        """One more client."""
+        super().connection_made(transport)
+        active_connections.change(1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """One less."""
+        active_connections.change(-1)
+        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         """Let the request begin; uvicorn has no setting for the class of its cycles, whose task starts later."""

@@ -37,6 +37,27 @@ CSRF_TRUSTED_ORIGINS = envlist("CSRF_TRUSTED_ORIGINS")
 # --- Stores ------------------------------------------------------------------------------------------------
 
 
+def statement_seconds(arguments: list[str]) -> int:
+    """Return how long a statement may take: requests are not to wait long, tasks may, commands and migrations longer."""
+    program, command = Path(arguments[0]), arguments[1:2]
+    if program.name == "manage.py":
+        return 15 if command in (["serve"], ["runserver"]) else 3600
+    is_celery = "celery" in (program.name, program.parent.name)
+    return 240 if is_celery else 15  # less than CELERY_TASK_TIME_LIMIT
+
+
+def postgres_deadlines(seconds: int) -> dict[str, object]:
+    """Return options for the driver that let nothing wait for ever: neither for a statement nor for a dead host."""
+    # A host that vanished is noticed by unanswered probes; a transaction that is left open does not keep its locks.
+    probes = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+    limits = f"-c statement_timeout={seconds}s -c idle_in_transaction_session_timeout={seconds}s"
+    return {
+        "connect_timeout": envint("DATABASE_CONNECT_TIMEOUT", 5),
+        **probes,
+        **({"options": limits} if seconds else {}),
+    }
+
+
 def postgres_from_url(url: str) -> dict[str, object]:
     """Turn postgresql://user:password@host:port/name?option=value into Django's dictionary."""
     parts = urlsplit(url)
@@ -52,7 +73,10 @@ def postgres_from_url(url: str) -> dict[str, object]:
         "HOST": host or unquote(parts.hostname or ""),
         "PORT": str(parts.port or options.pop("port", "")),
         "CONN_MAX_AGE": 0,  # requests run in threads that come and go; a kept connection would leak with them
-        "OPTIONS": {"connect_timeout": envint("DATABASE_CONNECT_TIMEOUT", 5), **options},
+        "OPTIONS": {
+            **postgres_deadlines(envint("DATABASE_STATEMENT_TIMEOUT", statement_seconds(sys.argv), minimum=0)),
+            **options,
+        },
     }
 
 
@@ -83,6 +107,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_prometheus",
     "channels",
+    "ninja",  # the pages of the control plane's API, from here and from nobody else's servers
 ]
 
 MIDDLEWARE = [
@@ -155,8 +180,16 @@ SILENCED_SYSTEM_CHECKS = [
 MAX_BODY_BYTES = envint("MAX_BODY_BYTES", 32 * 1024 * 1024, minimum=1024)
 BODY_TIMEOUT = envfloat("BODY_TIMEOUT", 60.0, minimum=0.1)  # seconds for the whole body of a request to arrive
 SHUTDOWN_TIMEOUT = envint("SHUTDOWN_TIMEOUT", 30, minimum=0)  # seconds that open streams may still take
+_ALONE = 1  # `manage.py up` tells its children how many they are
+WORKERS = envint("WORKERS", _ALONE, minimum=1)  # of this node: a worker's peers until Valkey tells of all
 PRINCIPAL_CACHE_SIZE = envint("PRINCIPAL_CACHE_SIZE", 20_000, minimum=1)
 PRINCIPAL_CACHE_SECONDS = envfloat("PRINCIPAL_CACHE_SECONDS", 30.0, minimum=0)
+
+# --- Publishing --------------------------------------------------------------------------------------------
+
+CONFIG_PUBLISHING = envstr("CONFIG_PUBLISHING", "automatic")
+if CONFIG_PUBLISHING not in {"automatic", "manual", "four_eyes"}:
+    raise SettingError(f"CONFIG_PUBLISHING must be automatic, manual or four_eyes, not {CONFIG_PUBLISHING!r}.")
 
 # --- Celery ------------------------------------------------------------------------------------------------
 
@@ -173,13 +206,17 @@ def broker_url(url: str) -> str:
 
 CELERY_APP = "gateway_site.celery"  # where the app is: see gateway_site.infra.tasks
 CELERY_BROKER_URL = broker_url(VALKEY_URL)
-# Asking for a task while Valkey is away fails at once; the beat makes up for it.
+# Asking for a task while Valkey is away fails at once; the beat makes up for it. The worker waits for its return.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "max_retries": 1,
     "interval_start": 0,
     "interval_step": 0.1,
     "interval_max": 0.1,
     "socket_connect_timeout": 2,
+    "socket_timeout": 5,  # longer than the second that a worker waits for tasks
+    "socket_keepalive": True,
+    "health_check_interval": 10,
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "tollgate"
@@ -245,6 +282,13 @@ UNFOLD = {
                     _link("Providers", "cloud", "providers_provider"),
                     _link("Deployments", "deployed_code", "providers_deployment"),
                     _link("Prices", "sell", "providers_modelprice"),
+                    _link("Health events", "monitor_heart", "routing_healthevent"),
+                    {
+                        "title": "Queues",
+                        "icon": "hourglass_top",
+                        "link": reverse_lazy("queue"),
+                        "permission": lambda request: request.user.has_perm("providers.view_provider"),
+                    },
                 ],
             },
             {
@@ -253,6 +297,14 @@ UNFOLD = {
                     _link("Routes", "alt_route", "routing_route"),
                     _link("Model aliases", "label", "routing_modelalias"),
                     _link("Revisions", "history", "routing_configrevision"),
+                    {
+                        "title": "Dry run",
+                        "icon": "conversion_path",
+                        "link": reverse_lazy("dry_run"),
+                        "permission": lambda request: request.user.has_perms(
+                            ("routing.view_route", "tenants.view_apikey")
+                        ),
+                    },
                 ],
             },
             {

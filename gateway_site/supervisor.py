@@ -73,6 +73,7 @@ class Service:
     pass_fds: tuple[int, ...] = ()
     reports_ready: bool = False  # writes to the file descriptor READY_FD of its environment
     once: bool = False  # a step that ends by itself and is not restarted
+    tried_again: bool = False  # a step that is restarted until it ends with success
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
     kill_signal: signal.Signals = signal.SIGKILL  # when it does not stop in time, or must not take any
@@ -343,7 +344,8 @@ class Supervisor:
 
     def _look_after(self, child: Child) -> None:
         status = child.buried()
-        if child.process is None and (child.service.once or child.retired):
+        is_over = child.service.once and (child.last_status == 0 or not child.service.tried_again)
+        if child.process is None and (is_over or child.retired):
             self.children.remove(child)
             return
         if status is not None:
@@ -355,7 +357,7 @@ class Supervisor:
         now = time.monotonic()
         child.backoff = child.backoff.after_death(alive_seconds=now - child.started_at)
         child.restart_at = now + child.backoff.delay_seconds
-        if self.starting and child.backoff.deaths >= DEATHS_WHILE_STARTING:
+        if self.starting and child.backoff.deaths >= DEATHS_WHILE_STARTING and not child.service.tried_again:
             raise StartFailed(_cannot_start(child.service, status))
         log(
             "warning",

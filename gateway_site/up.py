@@ -12,12 +12,11 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from gateway_site.embedded import EmbeddedPostgres, EmbeddedStore, EmbeddedValkey
 from gateway_site.env import envint, envstr, valkey_url
@@ -31,11 +30,13 @@ from gateway_site.state import (
     write_environment,
     write_private,
 )
+from gateway_site.stores import StoreAway, connect_to_postgres, connect_to_valkey, reason_of
 from gateway_site.supervisor import Service, StartFailed, StopRequested, Supervisor, log
 
 BACKLOG = 2048
 CONNECT_SECONDS = 5
 READY_SECONDS = 90.0
+SNAPSHOT_COPY = "snapshot.json"  # routing.snapshot_store's, which cannot be imported before Django
 ANY_ADDRESS = {
     "0.0.0.0": "127.0.0.1",
     "::": "::1",
@@ -132,15 +133,14 @@ def run(options: Options, listener: socket.socket, directory: Path) -> None:
     make_state_dir(directory)
     with state_lock(directory), Supervisor() as supervisor, suppress(StopRequested):
         secrets = keep_secrets(directory)
+        away = stores_away(directory)
         made = secrets | start_stores(supervisor, options, directory)
         if secrets and "DATABASE_URL" not in made:
             log("warning", "Other nodes on this database need the same secrets", kept_in=str(directory))
         write_environment(directory, made)
         options = with_free_simulator_port(options)
         os.environ.update(made | child_environment(options, directory))
-        log("info", "Preparing the database")
-        supervisor.run_step(step("migrate", "--noinput", "--verbosity", "0"), what="`manage.py migrate`")
-        supervisor.run_step(step("seed_demo"), what="`manage.py seed_demo`")
+        prepare_database(supervisor, away)
         facts = read_facts(directory)
         log("info", "Starting the processes", web_workers=options.workers)
         for service in services(options, listener, directory, simulator=facts.get("simulator") is True):
@@ -152,6 +152,19 @@ def run(options: Options, listener: socket.socket, directory: Path) -> None:
             supervisor.run()
         finally:
             listener.close()  # nobody is to queue up behind workers that are stopping
+
+
+def prepare_database(supervisor: Supervisor, away: Mapping[str, str]) -> None:
+    """Migrate and seed; when a store is away, as soon as it is back, and the web processes do not wait for it."""
+    if away:
+        for name, reason in away.items():
+            log("error", "A store is away; the configuration kept on disk is served", variable=name, reason=reason)
+        preparation = [PYTHON, "-m", "gateway_site.preparation"]
+        supervisor.start(Service(name="preparation", command=preparation, once=True, tried_again=True))
+        return
+    log("info", "Preparing the database")
+    supervisor.run_step(step("migrate", "--noinput", "--verbosity", "0"), what="`manage.py migrate`")
+    supervisor.run_step(step("seed_demo"), what="`manage.py seed_demo`")
 
 
 def run_web(options: Options, listener: socket.socket, directory: Path) -> None:
@@ -166,7 +179,9 @@ def run_web(options: Options, listener: socket.socket, directory: Path) -> None:
         for service in services(options, listener, directory, simulator=False):
             if service.group == "web":
                 supervisor.start(service)
-        wait_until_ready(supervisor, options)
+        wait_until_started(supervisor)
+        if not answers_ready(options):  # they look for one again and again; whoever runs us must not end that
+            log("error", "There is no configuration to serve yet: no store has one, nor has the disk")
         try:
             supervisor.run()
         finally:
@@ -221,15 +236,11 @@ def with_free_simulator_port(options: Options) -> Options:
 
 
 def start_stores(supervisor: Supervisor, options: Options, directory: Path) -> dict[str, str]:
-    """Check the stores that the environment names, start the others; return the URLs of those started."""
+    """Start the stores that the environment does not name; return their URLs."""
     database, valkey = envstr("DATABASE_URL"), valkey_url()
     missing = [name for name, url in (("DATABASE_URL", database), ("VALKEY_URL", valkey)) if not url]
     if missing and not options.embedded:
         raise CannotStart(f"with --no-embedded, {' and '.join(missing)} must be set.")
-    if database:
-        check_reachable("DATABASE_URL", database, connect_to_postgres)
-    if valkey:
-        check_reachable("VALKEY_URL" if envstr("VALKEY_URL") else "REDIS_URL", valkey, connect_to_valkey)
     wanted: dict[str, EmbeddedStore] = {
         "DATABASE_URL": EmbeddedPostgres(directory),
         "VALKEY_URL": EmbeddedValkey(directory),
@@ -246,34 +257,35 @@ def start_stores(supervisor: Supervisor, options: Options, directory: Path) -> d
     return {name: store.url() for name, store in started.items()}
 
 
-def check_reachable(name: str, url: str, connect: Callable[[str], None]) -> None:
+def stores_away(directory: Path) -> dict[str, str]:
+    """Check the stores that the environment names; return why which of them cannot be reached now.
+
+    CannotStart for a URL that makes no sense, and where the disk has no configuration to serve meanwhile.
+    """
+    valkey_name = "VALKEY_URL" if envstr("VALKEY_URL") else "REDIS_URL"
+    named = (
+        ("DATABASE_URL", envstr("DATABASE_URL"), connect_to_postgres),
+        (valkey_name, valkey_url(), connect_to_valkey),
+    )
+    away = {}
+    for name, url, connect in named:
+        if url and (reason := why_away(name, url, connect)):
+            away[name] = reason
+    if away and not (directory / SNAPSHOT_COPY).exists():
+        name, reason = next(iter(away.items()))
+        raise CannotStart(f"{name} cannot be used: {reason}")
+    return away
+
+
+def why_away(name: str, url: str, connect: Callable[[str], None]) -> str | None:
+    """Return why a store cannot be reached, None when it can; CannotStart when it never will be."""
     try:
         connect(url)
+    except StoreAway as error:
+        return str(error)
     except Exception as error:  # each driver has a tree of its own; whatever it is, the URL cannot be used
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise CannotStart(f"{name} cannot be used: {without_password(reason, url)}") from None
-
-
-def without_password(text: str, url: str) -> str:
-    """Blot out the URL and its password, however a driver spells them in its message."""
-    with suppress(ValueError):
-        password = urlsplit(url).password or ""
-        for spelling in (url, password, unquote(password)):
-            text = text.replace(spelling, "***") if spelling else text
-    return text
-
-
-def connect_to_postgres(url: str) -> None:
-    import psycopg  # here and not above: megabytes that are not needed with embedded stores
-
-    psycopg.connect(url, connect_timeout=CONNECT_SECONDS).close()
-
-
-def connect_to_valkey(url: str) -> None:
-    import redis  # here and not above, as psycopg
-
-    with redis.Redis.from_url(url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS) as client:
-        client.ping()
+        raise CannotStart(f"{name} cannot be used: {reason_of(error, url)}") from None
+    return None
 
 
 # --- Processes ----------------------------------------------------------------------------------------------
@@ -291,6 +303,7 @@ def child_environment(options: Options, directory: Path) -> dict[str, str]:
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "HOST": options.host,
         "PORT": str(options.port),
+        "WORKERS": str(options.workers),
     }
 
 
@@ -337,9 +350,13 @@ def forget_metrics(metrics: Path) -> Callable[[int], None]:
     return forget
 
 
-def wait_until_ready(supervisor: Supervisor, options: Options) -> None:
+def wait_until_started(supervisor: Supervisor) -> None:
     web = [child for child in supervisor.children if child.service.reports_ready]
     supervisor.wait_for(lambda: all(child.ready for child in web), timeout=READY_SECONDS, what="The web workers")
+
+
+def wait_until_ready(supervisor: Supervisor, options: Options) -> None:
+    wait_until_started(supervisor)
     supervisor.wait_for(lambda: answers_ready(options), timeout=READY_SECONDS, what=f"{options.base_url}/ready")
 
 

@@ -85,12 +85,7 @@ def _question(deployments: tuple[Deployment, ...]) -> Question:
     return Question(
         deployments=deployments,
         model=model,
-        pool=Pool(
-            provider=provider.slug,
-            max_connections=provider.max_connections,
-            connect_timeout=provider.connect_timeout,
-            allows_private=provider.allow_private_address,
-        ),
+        pool=provider.pool(),
         url=ADAPTERS[provider.adapter].url(provider.effective_base_url, "model", path),
         headers=_headers(provider),
     )

@@ -1,4 +1,4 @@
-"""Celery: ask upstreams what their models can do."""
+"""Celery: ask upstreams what their models can do, and whether they answer."""
 
 from celery import shared_task
 
@@ -9,3 +9,11 @@ def fetch_capabilities() -> None:
     from providers.capabilities import fetch  # the HTTP client is loaded by the process that asks, once an hour
 
     fetch()
+
+
+@shared_task(name="providers.probe_deployments")
+def probe_deployments() -> None:
+    """Probe the deployments whose time has come; one run at a time."""
+    from providers.probes import run
+
+    run()

@@ -9,6 +9,7 @@ import structlog
 from routing.exchange import Exchange
 from routing.meter import price_exchange
 from routing.outbound import Outbound, UpstreamRejected
+from routing.trace import trace_of
 from tenants.errors import GatewayError
 from tenants.limits.admission import Admission, Reservation
 from tenants.usage_event import LossRecord, UsageEvent, encode, loss_records
@@ -122,6 +123,7 @@ def usage_event(exchange: Exchange, worker: str) -> UsageEvent:
         worker=worker,
         dialect_upstream=outbound.dialect.name if outbound is not None else "",
         losses=_losses(outbound),
+        trace=trace_of(exchange),
     )
 
 

@@ -7,6 +7,7 @@ class RoutingConfig(AppConfig):
     name = "routing"
 
     def ready(self) -> None:
-        from routing import signals
+        from routing import signals, switches
 
         signals.connect()
+        switches.connect()

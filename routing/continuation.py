@@ -6,7 +6,6 @@ continues it. Either way an id means something to its own tenant only: all tenan
 upstream, so what an upstream would look up there by any other id is refused.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -19,7 +18,6 @@ from providers.wire.splice import Members, read_members, splice
 from providers.wire.sse import frame_event, frames
 from routing import stored_responses
 from routing.outbound import Outbound
-from routing.policy.plan import Plan
 from tenants.errors import GatewayError, InvalidRequest, Unavailable
 from tenants.principal import Principal
 
@@ -33,11 +31,11 @@ SILENT = frozenset({None, b"null"})
 class Continuation:
     """What one request continues, and whether its answer is kept."""
 
-    __slots__ = ("_deployment", "_is_kept", "_principal", "previous")
+    __slots__ = ("_is_kept", "_principal", "deployment", "previous")
 
     def __init__(self, principal: Principal) -> None:
         self._principal = principal
-        self._deployment = ""  # that keeps what is continued
+        self.deployment = ""  # that keeps what is continued: no other can be asked; empty: any
         self._is_kept = False
         self.previous = ""  # the response that it goes on from
 
@@ -53,24 +51,6 @@ class Continuation:
         if members is inbound.members:
             return inbound
         return structs.replace(inbound, members=members, facts=structs.replace(inbound.facts, size=len(members.raw)))
-
-    def pin(self, plan: Plan) -> Plan:
-        """Return the plan with only the deployment that keeps what is continued, if one does."""
-        if not self._deployment:
-            return plan
-        targets = [
-            target
-            for target in plan.targets
-            if target.deployment.facts.slug == self._deployment and plan.judge(target) is None
-        ]
-        if not targets:
-            raise Unavailable(
-                "The deployment that keeps the response of 'previous_response_id' cannot be asked. "
-                "Send the whole conversation in 'input'.",
-                code="response_out_of_reach",
-                retryable=False,
-            )
-        return replace(plan, targets=targets)
 
     async def keep(self, content: bytes, outbound: Outbound) -> None:
         """Store an answer, whole or as a stream's last frames; one that cannot be stored is delivered all the same."""
@@ -121,10 +101,20 @@ class Continuation:
             )
         self.previous = previous
         if stored.body is None:
-            self._deployment = stored.deployment
+            self.deployment = stored.deployment
             return members
         kept = read_json(stored.body)
         return read_members(with_history(members.raw, [*kept["input"], *items_of(kept["response"])]))
+
+
+def out_of_reach() -> Unavailable:
+    """Say that the deployment which keeps a response cannot be asked."""
+    return Unavailable(
+        "The deployment that keeps the response of 'previous_response_id' cannot be asked. "
+        "Send the whole conversation in 'input'.",
+        code="response_out_of_reach",
+        retryable=False,
+    )
 
 
 def _refuse_what_nobody_keeps(members: Members) -> None:

@@ -9,10 +9,8 @@ import structlog
 
 from providers.canonical.estimate import estimate_tokens
 from providers.canonical.inbound import Operation
-from routing.account import Account
-from routing.call import Call, Pairs
-from routing.pipeline import read_and_plan
-from routing.policy.plan import Plan
+from routing.call import Call
+from routing.pipeline import account_of, call_of, read_and_plan
 from routing.request import DataPlaneRequest
 from routing.response import WholeResponse
 from tenants.errors import Unavailable, UpstreamFailed, UpstreamTimeout
@@ -27,11 +25,10 @@ NOT_THERE = frozenset({404, 405, 501})  # what upstreams say that have no such e
 
 async def count(request: DataPlaneRequest, operation: Operation, *, model: str = "") -> WholeResponse:
     """Count the tokens of a request as it would be sent; `model` is the alias where the path names it."""
-    asked, plan = await read_and_plan(request, operation, model)
-    runtime = request.runtime
-    async with Account(runtime.admission, asked.exchange, runtime.worker) as account:
-        headers = (*account.headers, runtime.snapshot.revision_header, plan.route.header)
-        counted = await _ask(Call(asked, account, runtime.transport), plan, headers) if plan.targets else None
+    asked, plan, wishes = await read_and_plan(request, operation, model)
+    async with account_of(request, asked) as account:
+        call = call_of(request, asked, plan, wishes, account)
+        counted = await _ask(call) if plan.targets else None
         if counted is not None:
             counted.pairs = [*counted.pairs, BY_UPSTREAM]
             return counted
@@ -39,13 +36,13 @@ async def count(request: DataPlaneRequest, operation: Operation, *, model: str =
         await account.settle("served", status=200)
     counter = asked.dialect.counter
     assert counter is not None
-    return WholeResponse(200, [*headers, JSON, BY_ESTIMATE], counter.write_answer(tokens))
+    return WholeResponse(200, [*call.headers, JSON, BY_ESTIMATE], counter.write_answer(tokens))
 
 
-async def _ask(call: Call, plan: Plan, headers: Pairs) -> WholeResponse | None:
+async def _ask(call: Call) -> WholeResponse | None:
     """Return what an upstream says; None when none of them could tell."""
     try:
-        response = await call.ask(plan, headers)
+        response = await call.ask()
     except (UpstreamFailed, UpstreamTimeout, Unavailable) as error:
         log.info("count_estimated", reason=error.code)
         return None

@@ -17,6 +17,7 @@ from providers.canonical.usage import NOTHING_REPORTED, Usage
 if TYPE_CHECKING:
     from providers.canonical.inbound import Facts, Operation
     from routing.outbound import Outbound
+    from routing.policy.plan import Plan
     from routing.snapshot import LiveDeployment, LiveRoute
     from tenants.principal import Principal
 
@@ -54,6 +55,9 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     status: int | None = None
     result: str = ""
     milliseconds: int = 0
+    number: int = 1  # from 1, over all targets
+    verdict: str = ""  # what followed from it
+    paused_ms: int = 0  # before it
 
 
 class Exchange:
@@ -73,6 +77,7 @@ class Exchange:
         "first_token_at",
         "frames",
         "is_client_gone",
+        "is_generating",
         "is_logged",
         "is_usage_final",
         "method",
@@ -80,6 +85,7 @@ class Exchange:
         "outbound",
         "outcome",
         "path",
+        "plan",
         "principal",
         "request_id",
         "revision",
@@ -90,6 +96,7 @@ class Exchange:
         "status",
         "upstream_seconds",
         "usage",
+        "wants_trace",
     )
 
     def __init__(self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -112,6 +119,9 @@ class Exchange:
         self.route: LiveRoute | None = None
         self.deployment: LiveDeployment | None = None
         self.outbound: Outbound | None = None  # how the deployment asked last gets the request
+        self.plan: Plan | None = None
+        self.wants_trace = False  # the client asked for the decision trace, and may see it
+        self.is_generating = False  # an upstream works on it, for which it may charge
         self.revision = 0
         self.attempts: list[AttemptRecord] = []
         self.usage: Usage = NOTHING_REPORTED

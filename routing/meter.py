@@ -6,6 +6,7 @@ from providers.canonical.usage import Usage
 from providers.pricing import cost, price_at
 from routing.exchange import Exchange
 
+LEFT = frozenset({"client_gone", "shutdown"})  # outcomes of requests that were not waited for
 BYTES_PER_TOKEN = 4  # English text; an estimate is flagged as one
 
 
@@ -14,7 +15,10 @@ def price_exchange(exchange: Exchange) -> None:
     if exchange.deployment is None:
         return
     is_free = exchange.operation is not None and exchange.operation.is_free
-    is_billed = not is_free and (exchange.outcome == "served" or exchange.frames > 0)
+    # A client that leaves has used what it has got, and what an upstream was working on for it: that charges us, too.
+    is_used = exchange.outcome == "served" or exchange.frames > 0
+    is_left = exchange.outcome in LEFT and (exchange.is_generating or exchange.usage.is_reported)
+    is_billed = not is_free and (is_used or is_left)
     is_estimated = is_billed and not exchange.is_usage_final
     if is_estimated:
         exchange.usage = estimate(exchange)

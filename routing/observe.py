@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway_site.infra import telemetry
 from gateway_site.infra.logging import AccessLog
-from gateway_site.infra.tallies import Count, Timing
+from gateway_site.infra.tallies import Count, Level, Timing
 from routing.exchange import Exchange
 
 http_requests = Count(telemetry.http_requests)
@@ -18,8 +18,33 @@ llm_tokens = Count(telemetry.llm_tokens)
 rate_limit_exceeded = Count(telemetry.rate_limit_exceeded)
 auth_failures = Count(telemetry.auth_failures)
 gateway_overhead = Timing(telemetry.gateway_overhead)
+active_requests = Level(telemetry.active_requests)
+active_connections = Level(telemetry.active_connections)
 
 OTHER_PATH = "other"  # unknown paths share a label: a scanner must not make new time series
+BROKEN = frozenset({"cut", "gateway_failed"})
+
+
+class Answers:
+    """What this process has answered since it started, for its report."""
+
+    __slots__ = ("failed", "seconds", "streams", "total")
+
+    def __init__(self) -> None:
+        self.total = self.failed = self.streams = 0
+        self.seconds = 0.0
+
+    def add(self, exchange: Exchange, seconds: float) -> None:
+        """Count one answer: failed with 5xx, or broken off after its status had been sent."""
+        self.total += 1
+        self.seconds += seconds
+        if exchange.frames:
+            self.streams += 1
+        if exchange.status >= 500 or exchange.outcome in BROKEN:
+            self.failed += 1
+
+
+answers = Answers()
 
 
 def observe(exchange: Exchange, path_label: str | None, access_log: AccessLog) -> None:
@@ -33,6 +58,7 @@ def observe(exchange: Exchange, path_label: str | None, access_log: AccessLog) -
     elif exchange.operation is not None:
         _count_model(exchange, seconds)
     if exchange.is_logged:
+        answers.add(exchange, seconds)
         access_log.line(access_fields(exchange, seconds))
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 EVENT_STREAM = "text/event-stream"
 COUNT = "count_tokens"
+NO_ORIGINS: frozenset[str] = frozenset()
 CHAT_OPERATIONS = frozenset({"chat", "stream_chat"})  # those that can be translated
 
 
@@ -244,7 +245,7 @@ class CountTranslation(Translation):
 class ClientRequest:
     """What a client asked, and how each deployment gets it."""
 
-    __slots__ = ("__dict__", "_outbounds", "_seals", "continuation", "dialect", "exchange", "inbound")
+    __slots__ = ("__dict__", "_outbounds", "_seals", "continuation", "dialect", "exchange", "inbound", "priority")
 
     def __init__(self, inbound: Inbound, dialect: Dialect, exchange: Exchange, seals: Callable[[], SealBox]) -> None:
         self.inbound = inbound
@@ -252,6 +253,7 @@ class ClientRequest:
         self.exchange = exchange
         self._seals = seals
         self._outbounds: dict[str, Outbound] = {}
+        self.priority = 1  # in the queues of providers: 0 low, 1 normal, 2 high
         self.continuation: Continuation | None = None  # of dialects in which conversations are kept
 
     def outbound(self, deployment: LiveDeployment) -> Outbound:
@@ -307,6 +309,11 @@ class ClientRequest:
         """Whether the history holds state that we packed; what has no history may say the word."""
         has_history = self.inbound.operation.name in (*CHAT_OPERATIONS, COUNT)
         return has_history and MARK in self.inbound.members.raw
+
+    @property
+    def seal_origins(self) -> frozenset[str]:
+        """Whose opaque state the history holds, where we packed it: these should be asked before others."""
+        return self.seals.origins(self.inbound.members.raw) if self.holds_seals else NO_ORIGINS
 
     def _make(self, deployment: LiveDeployment) -> Outbound:
         spoken = deployment.dialect_for(self.dialect.name)

@@ -1,7 +1,9 @@
 """The story of one request, top to bottom: `serve` is its table of contents, ARCHITECTURE.md its map."""
 
+import math
 import random
 from functools import partial
+from time import time
 
 from msgspec import structs
 
@@ -13,10 +15,12 @@ from providers.registry import DIALECTS
 from providers.wire.splice import MalformedJson, read_members
 from routing.account import Account
 from routing.call import Call, Response
-from routing.continuation import Continuation
+from routing.continuation import Continuation, out_of_reach
 from routing.headers import forwardable
 from routing.outbound import ClientRequest
-from routing.policy.plan import Plan, Translations, compile_plan
+from routing.policy.conditions import NO_WISHES, Wishes, read_wishes
+from routing.policy.fair_queue import effective_priority
+from routing.policy.plan import REASONS, Plan, Question, Translations, compile_plan
 from routing.request import DataPlaneRequest
 from routing.snapshot import LiveRoute, LiveSnapshot
 from tenants.errors import (
@@ -29,6 +33,7 @@ from tenants.errors import (
 from tenants.principal import Principal
 
 NAMES_SHOWN = 20
+RESTING = frozenset(REASONS.values())  # reasons that pass by themselves
 
 
 async def serve(request: DataPlaneRequest, operation: Operation, *, model: str = "") -> Response:
@@ -36,21 +41,32 @@ async def serve(request: DataPlaneRequest, operation: Operation, *, model: str =
 
     `model` is the alias where the path names it and not the body.
     """
-    asked, plan = await read_and_plan(request, operation, model)
+    asked, plan, wishes = await read_and_plan(request, operation, model)
     if not plan.targets:
         raise nothing_fits(plan, asked.inbound.facts, operation)
-    return await carry_out(request, asked, plan)
+    async with account_of(request, asked) as account:
+        return await call_of(request, asked, plan, wishes, account).answer()
 
 
-async def read_and_plan(request: DataPlaneRequest, operation: Operation, model: str) -> tuple[ClientRequest, Plan]:
+async def read_and_plan(
+    request: DataPlaneRequest, operation: Operation, model: str
+) -> tuple[ClientRequest, Plan, Wishes]:
     """Read what is asked, with what it goes on from, and find whom to ask; raises what is wrong with it."""
     asked, route = read_and_route(request, operation, model)
-    if not operation.continues_conversations:
-        return asked, plan_for(asked, route, request.principal)
-    asked.continuation = Continuation(request.principal)
-    asked.inbound = await asked.continuation.prepare(asked.inbound)
-    plan = plan_for(asked, route, request.principal)
-    return asked, asked.continuation.pin(plan) if plan.targets else plan
+    principal, pinned = request.principal, ""
+    wishes = read_wishes(
+        request.header_pairs, with_headers=route.looks_at_headers, caller=caller_of(asked.inbound.facts, principal)
+    )
+    asked.exchange.wants_trace = wishes.trace and principal.may_trace
+    asked.priority = effective_priority(principal.priority, wishes.priority)
+    if operation.continues_conversations:
+        asked.continuation = Continuation(principal)
+        asked.inbound = await asked.continuation.prepare(asked.inbound)
+        pinned = asked.continuation.deployment
+    plan = plan_for(asked, route, principal, wishes, pinned=pinned)
+    if pinned and not plan.targets:
+        raise out_of_reach()
+    return asked, plan, wishes
 
 
 def read_and_route(request: DataPlaneRequest, operation: Operation, model: str) -> tuple[ClientRequest, LiveRoute]:
@@ -66,12 +82,27 @@ def read_and_route(request: DataPlaneRequest, operation: Operation, model: str) 
     return asked, exchange.route
 
 
-async def carry_out(request: DataPlaneRequest, asked: ClientRequest, plan: Plan) -> Response:
-    """Admit, ask upstreams until one answers, and settle, however it ends."""
+def account_of(request: DataPlaneRequest, asked: ClientRequest) -> Account:
+    """Return the account that admits a request and settles it, however it ends."""
+    return Account(request.runtime.admission, asked.exchange, request.runtime.worker)
+
+
+def call_of(request: DataPlaneRequest, asked: ClientRequest, plan: Plan, wishes: Wishes, account: Account) -> Call:
+    """Return the way of an admitted request through its plan."""
     runtime = request.runtime
-    async with Account(runtime.admission, asked.exchange, runtime.worker) as account:
-        headers = (*account.headers, runtime.snapshot.revision_header, plan.route.header)
-        return await Call(asked, account, runtime.transport).answer(plan, headers)
+    return Call(
+        request=asked,
+        account=account,
+        upstreams=runtime,
+        plan=plan,
+        headers=(*account.headers, runtime.snapshot.revision_header, plan.route.header),
+        timeout=wishes.timeout,
+    )
+
+
+def caller_of(facts: Facts, principal: Principal) -> str:
+    """Return whom A/B percentages are counted by: the end user, else the session, else the key."""
+    return facts.end_user or facts.session or f"key {principal.key_id}"
 
 
 def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operation, model: str = "") -> Inbound:
@@ -90,21 +121,31 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
     )
 
 
-def plan_for(asked: ClientRequest, route: LiveRoute, principal: Principal) -> Plan:
+def plan_for(
+    asked: ClientRequest, route: LiveRoute, principal: Principal, wishes: Wishes = NO_WISHES, *, pinned: str = ""
+) -> Plan:
     """Return which targets to try."""
-    return compile_plan(
-        route,
-        asked.inbound.operation,
-        random=random.random,
-        moment=asked.exchange.started_at,
+    question = Question(
+        operation=asked.inbound.operation,
+        facts=asked.inbound.facts,
+        wishes=wishes,
+        tenant_id=principal.tenant_id,
         refuses_unpriced=principal.refuses_unpriced,
         translation=Translations(policy=principal.translation_policy, losses=asked.weigh),
+        pinned=pinned,
+        seal_origins=asked.seal_origins,
     )
+    return compile_plan(route, question, random=random.random, now=asked.exchange.started_at)
 
 
 def find_route(snapshot: LiveSnapshot, principal: Principal, alias: str) -> LiveRoute:
-    """Return where an alias leads; raises NotFound or Forbidden with the names that the key may use."""
+    """Return where an alias leads; raises NotFound or Forbidden with the names that the key may use.
+
+    A name that nobody mapped leads to the providers whose catalogue lists it, where the tenant wants that.
+    """
     route = snapshot.resolve(alias, principal.tenant_id)
+    if route is None and principal.allows_catalogue:
+        route = snapshot.catalogue_route(alias)
     if route is None:
         raise NotFound(
             f"There is no model {alias!r}. {_usable(snapshot, principal)}",
@@ -122,7 +163,10 @@ def find_route(snapshot: LiveSnapshot, principal: Principal, alias: str) -> Live
 
 def usable_names(snapshot: LiveSnapshot, principal: Principal) -> list[str]:
     """Return the aliases that a key can send, for /v1/models and error messages alike."""
-    return [name for name in snapshot.names_for(principal.tenant_id) if principal.may_use(name)]
+    names = snapshot.names_for(principal.tenant_id)
+    if principal.allows_catalogue:
+        names = sorted({*names, *snapshot.catalogue_names})
+    return [name for name in names if principal.may_use(name)]
 
 
 def _usable(snapshot: LiveSnapshot, principal: Principal) -> str:
@@ -150,6 +194,16 @@ def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError
             code="dialect_not_served",
             param="model",
         )
+    if not reasons.isdisjoint(RESTING):
+        return _resting(plan, facts)
+    wishes = sorted(reason for reason in reasons if reason in {"region", "tag"} or reason.startswith("condition:"))
+    if wishes:
+        names = " and ".join(reason.removeprefix("condition:") for reason in wishes)
+        return InvalidRequest(
+            f"No deployment of model {facts.model!r} serves this request: none fits by {names}.",
+            code="no_target_fits",
+            param="model",
+        )
     if "disabled" in reasons:
         return Unavailable(f"Every deployment of model {facts.model!r} is switched off.", code="no_target_available")
     if "unpriced" in reasons:
@@ -162,6 +216,25 @@ def nothing_fits(plan: Plan, facts: Facts, operation: Operation) -> GatewayError
         f"Model {facts.model!r} cannot be used for {operation.name}.",
         code="wrong_kind_of_model",
         param="model",
+    )
+
+
+def _resting(plan: Plan, facts: Facts) -> Unavailable:
+    """Say that every deployment is left alone for the moment, and when the first may be asked again."""
+    now = time()
+    resting = {dropped.deployment for dropped in plan.dropped if dropped.reason in RESTING}
+    times = [
+        max(target.deployment.health.cooldown_until, target.deployment.health.breaker.open_until) - now
+        for target in plan.route.targets
+        if target.facts.deployment in resting
+    ]
+    seconds = max(1, math.ceil(min(times, default=1.0)))
+    return Unavailable(
+        f"Every deployment of model {facts.model!r} is left alone for the moment, after failures or because its "
+        f"provider asked for it. Try again in {seconds} s.",
+        code="no_target_available",
+        headers={"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)},
+        retry_after_seconds=seconds,
     )
 
 

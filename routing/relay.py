@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 from gateway_site.infra import telemetry
 from gateway_site.infra.tallies import Level
@@ -18,7 +19,14 @@ active_streams = Level(telemetry.active_streams)
 PING_SECONDS = 15.0  # agents give up on a stream after some minutes of silence; models think longer than that
 
 
-@dataclass(slots=True, kw_only=True)
+class Held(Protocol):
+    """What a stream holds until its end: a place at its provider, and a part in its deployment's health."""
+
+    def end(self, error: GatewayError | None) -> None:
+        """The stream has ended; the error tells of one that broke in the middle."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Stream:
     """An upstream's stream with all that looks at it."""
 
@@ -54,16 +62,27 @@ async def hold_until_content(stream: Stream) -> None:
         raise UpstreamBroken("the stream ended before its first content")
 
 
-async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "StallGuard") -> AsyncGenerator[bytes]:
+_open: set[Stream] = set()
+
+
+def buffered_bytes() -> int:
+    """Return how much of their upstreams' answers this worker's streams hold back at the moment."""
+    return sum(len(stream.held) + len(stream.splitter.rest) for stream in _open)
+
+
+async def relay(
+    stream: Stream, account: Account, outbound: Outbound, guard: "StallGuard", held: Held
+) -> AsyncGenerator[bytes]:
     """Send on what the watch says; settle once, however the stream ends."""
     upstream, watch, splitter, exchange = stream.upstream, stream.watch, stream.splitter, outbound.request.exchange
     outcome = "gateway_failed"
     error: GatewayError | None = None
     error_code = ""  # for the ledger: our word, whatever the upstream's is
     active_streams.change(1)
+    _open.add(stream)
     guard.start()
     try:
-        ready = stream.held
+        ready, stream.held = stream.held, b""
         if ready:
             exchange.frames += count_events(ready)
             yield ready
@@ -81,7 +100,7 @@ async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "St
                     watch.end()
                 break
         if watch.error is None:
-            outcome = "served"
+            outcome = "client_gone" if exchange.is_client_gone else "served"
         else:
             code = watch.error_code or UpstreamFailed.code  # clients look at the upstream's own
             outcome, error = "cut", UpstreamFailed(f"The upstream failed: {watch.error}", code=code)
@@ -95,6 +114,8 @@ async def relay(stream: Stream, account: Account, outbound: Outbound, guard: "St
     finally:
         guard.stop()
         active_streams.change(-1)
+        _open.discard(stream)
+        held.end(error)
         exchange.usage, exchange.is_usage_final = watch.usage, watch.is_usage_final
         upstream.finish(is_answered=watch.is_finished)
         await account.settle(outcome, status=200, error_code=error_code)

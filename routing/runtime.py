@@ -6,19 +6,36 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
+import msgspec
 import structlog
 
+from gateway_site import __version__
 from gateway_site.infra import valkey
+from gateway_site.infra.postgres import CHECK_SECONDS, PostgresWatch
 from gateway_site.infra.secrets import SecretUnreadable, decrypt
 from gateway_site.infra.telemetry import config_revision
 from gateway_site.infra.threads import run_query
 from gateway_site.infra.valkey import HotValkey, ScriptFailed, StoreUnavailable
 from providers.canonical.seals import SealBox
 from providers.transport import Transport
-from routing import snapshot_store
-from routing.snapshot import EMPTY, LiveSnapshot, Snapshot, encode
+from routing import health_sharing, snapshot_store
+from routing.gate import Gates
+from routing.health import HealthBoard
+from routing.health_sharing import SCRIPTS as HEALTH_SCRIPTS
+from routing.health_sharing import TALLY_SECONDS, HealthSharing
+from routing.observe import active_connections, active_requests, answers
+from routing.relay import active_streams, buffered_bytes
+from routing.report import (
+    PUBLISH_SECONDS,
+    REPORT,
+    WorkerReport,
+    describe_deployments,
+    publish_report,
+    withdraw_report,
+)
+from routing.snapshot import EMPTY, LiveDeployment, LiveSnapshot, Provider, Secrets, Snapshot, encode
 from tenants import keys
 from tenants.announcements import CHANNEL as PRINCIPALS_CHANNEL
 from tenants.auth import GENERATION_KEY, Authenticator
@@ -46,17 +63,27 @@ class Runtime:
         cache_size: int,
         cache_seconds: float,
         seal_secrets: Sequence[str],
+        expected_workers: int = 1,
     ) -> None:
         self.worker = f"{HOST}-{os.getpid()}"
+        self.started_at = self.loaded_at = time()
+        # Web workers that live, this one included; the last known number while Valkey is away.
+        self.peers = expected_workers
         self.is_configured = False  # a configuration was found, if only an empty one
         self.snapshot = LiveSnapshot(EMPTY, {})
-        self.valkey = HotValkey(valkey_url, scripts=SCRIPTS)
+        self.valkey = HotValkey(valkey_url, scripts=(*SCRIPTS, *HEALTH_SCRIPTS, REPORT))
         self.transport = Transport()
+        self.gates = Gates()
+        self.postgres = PostgresWatch()
         self.spool = Spool(state_dir / "spool", self.worker)
         self.admission = Admission(self.valkey, self.spool, cache_size=cache_size)
+        self.admission.peers = self.peers
         self.authenticator = Authenticator(
             self.valkey, peppers=keys.peppers(peppers), cache_size=cache_size, cache_seconds=cache_seconds
         )
+        self.health = HealthBoard(self.worker)
+        self.sharing = HealthSharing(self.health, self.valkey, self.worker)
+        self._giving_back: set[asyncio.Task[None]] = set()
         self._seal_secrets = [secret.encode() for secret in seal_secrets]
         self._seal_boxes: dict[int, SealBox] = {}
         self._valkey_url = valkey_url
@@ -80,6 +107,9 @@ class Runtime:
             (self._listen, LISTEN_AGAIN_SECONDS),
             (self._catch_up, POLL_SECONDS),
             (self._keep_house, HOUSEKEEPING_SECONDS),
+            (self._report, PUBLISH_SECONDS),
+            (self.sharing.tell_tallies, TALLY_SECONDS),
+            (self.postgres.check, CHECK_SECONDS),
         ):
             self._tasks.append(asyncio.create_task(self._repeat(work, pause), name=work.__name__))
 
@@ -93,22 +123,84 @@ class Runtime:
             await asyncio.sleep(0.01)
         with suppress(StoreUnavailable, ScriptFailed):
             await self.admission.replay()
+        self.admission.spool_doubtful()
+        with suppress(StoreUnavailable, ScriptFailed):
+            await withdraw_report(self.valkey, self.worker)
+        await self.postgres.aclose()
         await self.transport.aclose()
         await self.valkey.aclose()
 
+    async def take_slot(self, deployment: LiveDeployment) -> bool:
+        """Take the slot of a half-open breaker: first of this worker, then among all of them."""
+        health = deployment.health
+        if not self.health.take_slot(health, time()):
+            return False
+        if await self.sharing.claim_slot(health.deployment):
+            return True
+        health.breaker.give_back_slot()
+        return False
+
+    def give_back_slot(self, deployment: LiveDeployment) -> None:
+        """Let the next request of any worker try."""
+        deployment.health.breaker.give_back_slot()
+        task = asyncio.create_task(self.sharing.give_back(deployment.health.deployment))
+        self._giving_back.add(task)
+        task.add_done_callback(self._giving_back.discard)
+
+    def _equip(self, deployment: LiveDeployment) -> None:
+        """Give a deployment what this worker knows of it."""
+        provider = deployment.provider
+        deployment.health = self.health.of(deployment.facts.slug, provider.slug)
+        deployment.health.configure(provider.breaker, provider.cooldown)
+        deployment.gates = self.gates
+
     def swap(self, snapshot: Snapshot) -> None:
         """Serve another configuration from now on; requests in flight keep theirs."""
-        credentials = {}
-        for provider in snapshot.providers:
-            if provider.credential:
-                try:
-                    credentials[provider.slug] = decrypt(provider.credential)
-                except SecretUnreadable as error:
-                    log.error("credential_unreadable", provider=provider.slug, reason=str(error))
-        self.snapshot = LiveSnapshot(snapshot, credentials)
+        secrets = {provider.slug: _decrypted(provider) for provider in snapshot.providers}
+        self.snapshot = LiveSnapshot(snapshot, secrets, self._equip)
+        self.health.keep_only(self.snapshot.deployments)
+        self.loaded_at = time()
         self.transport.keep_only(self.snapshot.pools)
+        self.gates.keep(snapshot.providers, peers=self.peers)
         config_revision.set(snapshot.number)
         log.info("configuration_loaded", revision=snapshot.number, worker=self.worker)
+
+    def report(self) -> WorkerReport:
+        """Say how this worker is, at this moment."""
+        now = time()
+        return WorkerReport(
+            worker=self.worker,
+            host=HOST,
+            pid=os.getpid(),
+            version=__version__,
+            started_at=self.started_at,
+            at=now,
+            revision=self.snapshot.number,
+            revision_since=self.loaded_at,
+            active_requests=active_requests.value,
+            active_streams=active_streams.value,
+            active_connections=active_connections.value,
+            buffered_bytes=buffered_bytes(),
+            requests_total=answers.total,
+            streams_total=answers.streams,
+            requests_failed=answers.failed,
+            average_latency_ms=round(answers.seconds / answers.total * 1000, 2) if answers.total else None,
+            components={
+                "valkey": "up" if self.valkey.is_connected else "down",
+                "postgres": self.postgres.state,
+                "spool": "empty" if self.spool.is_empty else "waiting",
+            },
+            deployments=describe_deployments(self.snapshot.deployments.values(), self.health, now),
+            connections=_statistics(self.transport),
+            gates=_statistics(self.gates),
+        )
+
+    async def _report(self) -> None:
+        peers = await publish_report(self.valkey, self.report())
+        if peers != self.peers:
+            log.debug("peers_changed", before=self.peers, after=peers)
+            self.peers = self.admission.peers = peers
+            self.gates.share(peers)
 
     async def _boot(self) -> None:
         """Serve the newest configuration that can be had: from Valkey, else Postgres, else the last copy on disk."""
@@ -159,18 +251,21 @@ class Runtime:
 
     async def _listen(self) -> None:
         """Follow announcements; what was announced while nobody listened is caught up with first."""
-        channels = (PRINCIPALS_CHANNEL, snapshot_store.CHANNEL)
+        channels = (PRINCIPALS_CHANNEL, snapshot_store.CHANNEL, health_sharing.CHANNEL)
         async with aclosing(valkey.subscribe(self._valkey_url, *channels)) as messages:
             async for message in messages:
                 if message is None:
                     self.authenticator.forget()
                     await self._catch_up()
+                    await self.sharing.catch_up()
                 else:
                     await self._hear(*message)
 
     async def _hear(self, channel: str, text: str) -> None:
         if channel == PRINCIPALS_CHANNEL:
             self.authenticator.forget(int(text) if text.isdigit() else None)
+        elif channel == health_sharing.CHANNEL:
+            self.sharing.hear(text)
         elif text.isdigit() and int(text) > self.snapshot.number:
             await self._load_announced()
 
@@ -193,6 +288,24 @@ class Runtime:
             await self._boot()
         await self.admission.renew_leases()
         await self.admission.replay()
+        await self.sharing.catch_up()
+
+
+def _decrypted(provider: Provider) -> Secrets:
+    """Return a provider's secrets, without those that no key opens."""
+    found = {}
+    for name in ("credential", "proxy", "client_key"):
+        if encrypted := getattr(provider, name):
+            try:
+                found[name] = decrypt(encrypted)
+            except SecretUnreadable as error:
+                log.error("credential_unreadable", provider=provider.slug, secret=name, reason=str(error))
+    return Secrets(**found)
+
+
+def _statistics(owner: object) -> list[dict[str, object]]:
+    statistics = getattr(owner, "statistics", None)
+    return msgspec.to_builtins(list(statistics())) if statistics is not None else []
 
 
 def _is_running(worker: str) -> bool:

@@ -1,6 +1,12 @@
-"""Publishing the configuration: compile, validate, store as a revision, announce."""
+"""Publishing the configuration: compile, validate, store as a revision, announce.
+
+Where publishing takes a person (CONFIG_PUBLISHING, or a roll back that is pinned), what the database says becomes a draft.
+At most one draft waits. Its number is higher than that of any revision that was served before it was made, and whatever is
+served after that supersedes it: workers never go back to a lower number.
+"""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -8,18 +14,24 @@ from typing import Any
 import msgspec
 import structlog
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
+from django.db.models import Max
+from django.utils import timezone
 
 from gateway_site.infra import valkey
 from gateway_site.infra.valkey import StoreUnavailable
 from routing.compiler import compile_snapshot, differences, find_errors
 from routing.models import ConfigRevision
+from routing.signals import CONFIGURATION
 from routing.snapshot import EMPTY, Snapshot, decode, encode
 from routing.snapshot_store import CHANNEL, NUMBER_KEY, SNAPSHOT_KEY
 
 log = structlog.get_logger("tollgate.configuration")
 
 PUBLISH_LOCK = 0x70110001  # of Postgres' advisory locks: one publisher at a time
+Status = ConfigRevision.Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,43 +41,78 @@ class Published:
     number: int  # the revision that is served now
     errors: list[str] = field(default_factory=list)  # not published when there are any
     is_new: bool = False
+    draft: int | None = None  # the revision that waits for somebody to publish it
+    is_unpinned: bool = False  # the database says what a roll back serves, and changes are published again
 
 
-def publish(*, author: Any = None, note: str = "") -> Published:
-    """Publish what the database says, unless that is what is served already; raises StoreUnavailable."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """What the database says, and who asks for it to be published."""
+
+    snapshot: Snapshot
+    checksum: str
+    author: Any = None
+    note: str = ""
+    changed_by: tuple[str, ...] = ()
+
+
+def publish(*, author: Any = None, note: str = "", changed_by: Iterable[str] = ()) -> Published:
+    """Publish what the database says, or let it wait as a draft where that takes a person; raises StoreUnavailable.
+
+    Does nothing when it is served already, or waits. `changed_by` are those who changed it and left no entry in the
+    console's history.
+    """
     with transaction.atomic():
         _lock()
-        snapshot = compile_snapshot()
-        checksum = hashlib.sha256(encode(snapshot)).hexdigest()
-        newest = ConfigRevision.objects.order_by("-number").first()
-        served = _newest_published()
-        if newest is not None and newest.checksum == checksum:
-            revision = newest
-            is_new = False
+        served = served_revision()
+        candidate = _compile(author=author, note=note, changed_by=tuple(changed_by))
+        if takes_a_person(served):
+            outcome = _let_wait(candidate, served)
         else:
-            revision = _store(snapshot, checksum, newest, served, author, note)
-            is_new = revision.status == ConfigRevision.Status.PUBLISHED
-    if revision.status == ConfigRevision.Status.REJECTED:
-        log.error("configuration_rejected", revision=revision.number, errors=revision.errors)
-        if served is not None:
-            announce(served)  # Valkey may have been away when it was published, or have lost it since
-        return Published(number=served.number if served is not None else 0, errors=revision.errors)
-    announce(revision)
-    return Published(number=revision.number, is_new=is_new)
+            served, outcome = _publish(candidate, served)
+    if outcome.errors and outcome.draft is None:
+        log.error("configuration_rejected", errors=outcome.errors)
+    if served is not None:
+        announce(served)  # even an old one: Valkey may have been away when it was published, or have lost it since
+    return outcome
+
+
+def publish_draft(*, revision: ConfigRevision, approver: Any = None) -> Published:
+    """Serve a draft exactly as it was shown; refused, with the reason in `errors`, when it is not what it was.
+
+    Raises StoreUnavailable when it is stored and could not be announced.
+    """
+    with transaction.atomic():
+        _lock()
+        served = served_revision()
+        number = served.number if served is not None else 0
+        draft = ConfigRevision.objects.select_related("author").get(pk=revision.pk)
+        refusal = find_refusal(draft, approver)
+        if refusal:
+            return Published(number=number, errors=[refusal], draft=_number_of(waiting_draft()))
+        candidate = _compile(author=draft.author, note=draft.note)
+        if candidate.checksum != draft.checksum:
+            after = _let_wait(candidate, served)
+            sentence = f"The configuration has changed since {draft} was made."
+            if after.draft is not None:
+                sentence += f" Revision {after.draft} shows what it is now."
+            return Published(number=number, errors=[sentence], draft=after.draft)
+        draft.status, draft.approved_by, draft.published_at = Status.PUBLISHED, approver, timezone.now()
+        draft.save(update_fields=["status", "approved_by", "published_at"])
+    announce(draft)
+    return Published(number=draft.number, is_new=True)
 
 
 def roll_back(*, revision: ConfigRevision, author: Any = None) -> Published:
-    """Serve an older revision again, under a new number; raises ValueError for one that was rejected.
+    """Serve an older revision again, under a new number, and pin it; raises ValueError for one that never was served.
 
-    The objects in the database stay as they are, so the next change to any of them publishes them all again.
+    The objects in the database stay as they are, and nothing of them is published until somebody publishes it by hand.
     """
-    if revision.status != ConfigRevision.Status.PUBLISHED:
-        raise ValueError(f"{revision} was rejected and cannot be served.")
+    if revision.status != Status.PUBLISHED:
+        raise ValueError(never_served(revision))
     with transaction.atomic():
         _lock()
-        newest = ConfigRevision.objects.order_by("-number").first()
-        served = _newest_published()
-        assert newest is not None
+        served = served_revision()
         assert served is not None
         try:
             snapshot = decode(bytes(revision.blob))
@@ -75,17 +122,64 @@ def roll_back(*, revision: ConfigRevision, author: Any = None) -> Published:
         errors = find_errors(snapshot)
         if errors:
             return Published(number=served.number, errors=errors)
+        _supersede()
         again = _create(
-            snapshot,
-            number=newest.number + 1,
-            # The checksum is that of the database as it is now: nothing is published by itself until that changes.
-            checksum=hashlib.sha256(encode(compile_snapshot())).hexdigest(),
+            _Candidate(
+                snapshot=snapshot,
+                checksum=revision.checksum,
+                author=author,
+                note=f"Roll back to revision {revision.number}",
+            ),
+            Status.PUBLISHED,
             before=_readable(served),
-            author=author,
-            note=f"Roll back to revision {revision.number}",
+            is_pinned=True,
         )
     announce(again)
     return Published(number=again.number, is_new=True)
+
+
+# --- What is there -------------------------------------------------------------------------------------------
+
+
+def served_revision() -> ConfigRevision | None:
+    """Return the revision that workers serve, or are about to."""
+    return ConfigRevision.objects.filter(status=Status.PUBLISHED).order_by("-number").defer("blob").first()
+
+
+def waiting_draft() -> ConfigRevision | None:
+    """Return the draft that waits for somebody to publish it."""
+    return ConfigRevision.objects.filter(status=Status.DRAFT).order_by("-number").defer("blob").first()
+
+
+def takes_a_person(served: ConfigRevision | None) -> bool:
+    """Whether changes wait for somebody instead of being published by themselves."""
+    return settings.CONFIG_PUBLISHING != "automatic" or (served is not None and served.is_pinned)
+
+
+def find_refusal(draft: ConfigRevision, approver: Any) -> str:
+    """Return why somebody may not publish a revision as it stands, in a sentence; "" when they may."""
+    if draft.status != Status.DRAFT:
+        return f"{draft} is no draft: {draft.get_status_display().lower()}."
+    if draft.errors:
+        return f"{draft} cannot be served: {' '.join(draft.errors)}"
+    if settings.CONFIG_PUBLISHING != "four_eyes":
+        return ""
+    if approver is None:
+        return f"{draft} waits for a second person, who publishes it in the console."
+    # By number too: a user may have been renamed since the draft was made.
+    if approver.get_username() in draft.changed_by or _entries(served_revision()).filter(user=approver).exists():
+        return f"{draft} has changes of yours: somebody else has to publish it."
+    return ""
+
+
+def never_served(revision: ConfigRevision) -> str:
+    """Say why a revision cannot be served again."""
+    if revision.status == Status.REJECTED:
+        return f"{revision} was rejected and cannot be served."
+    return f"{revision} was never published and cannot be rolled back to."
+
+
+# --- Telling the workers -------------------------------------------------------------------------------------
 
 
 def announce(revision: ConfigRevision) -> None:
@@ -117,35 +211,103 @@ def _lock() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PUBLISH_LOCK])
 
 
-def _newest_published() -> ConfigRevision | None:
-    return ConfigRevision.objects.filter(status=ConfigRevision.Status.PUBLISHED).order_by("-number").first()
+# --- Making revisions ----------------------------------------------------------------------------------------
 
 
-def _store(
-    snapshot: Snapshot,
-    checksum: str,
-    newest: ConfigRevision | None,
-    served: ConfigRevision | None,
-    author: Any,
-    note: str,
-) -> ConfigRevision:
-    number = newest.number + 1 if newest is not None else 1
-    errors = find_errors(snapshot)
+def _compile(**facts: Any) -> _Candidate:
+    snapshot = compile_snapshot()
+    return _Candidate(snapshot=snapshot, checksum=hashlib.sha256(encode(snapshot)).hexdigest(), **facts)
+
+
+def _publish(candidate: _Candidate, served: ConfigRevision | None) -> tuple[ConfigRevision | None, Published]:
+    """Publish at once, or reject; returns what is served then, too."""
+    number = _number_of(served) or 0
+    newest = (
+        ConfigRevision.objects.filter(status__in=(Status.PUBLISHED, Status.REJECTED))
+        .order_by("-number")
+        .defer("blob")
+        .first()
+    )
+    _supersede()  # what waited when publishing still took a person
+    if newest is not None and newest.checksum == candidate.checksum:
+        return served, Published(number=number, errors=newest.errors)
+    errors = find_errors(candidate.snapshot)
     if errors:
-        return ConfigRevision.objects.create(
-            number=number,
-            status=ConfigRevision.Status.REJECTED,
-            author=author,
-            note=note,
-            errors=errors,
-            checksum=checksum,
-        )
-    before = _readable(served) if served is not None else EMPTY
-    return _create(snapshot, number=number, checksum=checksum, before=before, author=author, note=note)
+        _create(candidate, Status.REJECTED, served=served, errors=errors)
+        return served, Published(number=number, errors=errors)
+    revision = _create(candidate, Status.PUBLISHED, before=_readable(served), served=served)
+    return revision, Published(number=revision.number, is_new=True)
 
 
-def _readable(revision: ConfigRevision) -> Snapshot:
+def _let_wait(candidate: _Candidate, served: ConfigRevision | None) -> Published:
+    """Make what the database says the draft that waits, unless it is served, or waits already."""
+    number = _number_of(served) or 0
+    draft = waiting_draft()
+    if draft is not None and draft.checksum == candidate.checksum:
+        _refresh(draft, served, candidate.changed_by)
+        return Published(number=number, errors=draft.errors, draft=draft.number)
+    _supersede()
+    before = _readable(served)
+    if not differences(before, candidate.snapshot):
+        return Published(number=number, is_unpinned=_unpin(served, candidate.author))
+    errors = find_errors(candidate.snapshot)
+    draft = _create(candidate, Status.DRAFT, before=before, served=served, errors=errors)
+    log.info("configuration_drafted", revision=draft.number, changes=len(draft.diff), errors=len(errors))
+    return Published(number=number, errors=errors, draft=draft.number)
+
+
+def _refresh(draft: ConfigRevision, served: ConfigRevision | None, also: tuple[str, ...]) -> None:
+    """Note who has changed something since the draft was made, if only to take it back."""
+    people = _people(served, also)
+    if draft.changed_by != people:
+        draft.changed_by = people
+        draft.save(update_fields=["changed_by"])
+
+
+def _supersede() -> None:
+    ConfigRevision.objects.filter(status=Status.DRAFT).update(status=Status.SUPERSEDED)
+
+
+def _unpin(served: ConfigRevision | None, author: Any) -> bool:
+    """Let changes be published by themselves again, when a person asks and nothing would change by it."""
+    if author is None or served is None or not served.is_pinned:
+        return False
+    served.is_pinned = False
+    served.save(update_fields=["is_pinned"])
+    return True
+
+
+def _create(
+    candidate: _Candidate,
+    status: str,
+    *,
+    before: Snapshot | None = None,
+    served: ConfigRevision | None = None,
+    errors: Iterable[str] = (),
+    is_pinned: bool = False,
+) -> ConfigRevision:
+    """Store a revision; `before` is what it is compared with, `served` what changes are counted from."""
+    number = (ConfigRevision.objects.aggregate(newest=Max("number"))["newest"] or 0) + 1
+    numbered = msgspec.structs.replace(candidate.snapshot, number=number)
+    return ConfigRevision.objects.create(
+        number=number,
+        status=status,
+        author=candidate.author,
+        note=candidate.note,
+        changed_by=[] if is_pinned else _people(served, candidate.changed_by),
+        published_at=timezone.now() if status == Status.PUBLISHED else None,
+        is_pinned=is_pinned,
+        diff=differences(before, numbered) if before is not None else [],
+        errors=list(errors),
+        blob=b"" if errors else encode(numbered),
+        checksum=candidate.checksum,
+    )
+
+
+def _readable(revision: ConfigRevision | None) -> Snapshot:
     """Return a revision's snapshot; an empty one if another version of Tollgate wrote it in a form of its own."""
+    if revision is None:
+        return EMPTY
     try:
         return decode(bytes(revision.blob))
     except msgspec.DecodeError:
@@ -153,16 +315,41 @@ def _readable(revision: ConfigRevision) -> Snapshot:
         return EMPTY
 
 
-def _create(
-    snapshot: Snapshot, *, number: int, checksum: str, before: Snapshot, author: Any, note: str
-) -> ConfigRevision:
-    numbered = msgspec.structs.replace(snapshot, number=number)
-    return ConfigRevision.objects.create(
-        number=number,
-        status=ConfigRevision.Status.PUBLISHED,
-        author=author,
-        note=note,
-        diff=differences(before, numbered),
-        blob=encode(numbered),
-        checksum=checksum,
-    )
+def _number_of(revision: ConfigRevision | None) -> int | None:
+    return revision.number if revision is not None else None
+
+
+# --- Who has changed it --------------------------------------------------------------------------------------
+
+
+def _people(served: ConfigRevision | None, also: Iterable[str] = ()) -> list[str]:
+    """Return who has changed something that is not served, by user name.
+
+    Also those of revisions that came since and were never published, or were rolled back: `manage.py apply` leaves no
+    entry in the history, and a user may have gone.
+    """
+    later = ConfigRevision.objects.order_by("number")
+    origin = _origin(served)
+    if origin is not None:
+        later = later.filter(number__gt=origin.number)
+    names = {name for names in later.values_list("changed_by", flat=True) for name in names}
+    names |= set(_entries(served).values_list("user__username", flat=True))
+    return sorted(names | set(also))
+
+
+def _entries(served: ConfigRevision | None) -> Any:
+    """Return the history of the configuration's objects since what is served was published."""
+    kinds = ContentType.objects.get_for_models(*CONFIGURATION).values()
+    entries = LogEntry.objects.filter(content_type__in=kinds).order_by()
+    origin = _origin(served)
+    if origin is not None:
+        entries = entries.filter(action_time__gt=origin.published_at or origin.created_at)
+    return entries
+
+
+def _origin(served: ConfigRevision | None) -> ConfigRevision | None:
+    """Return the revision that was served when the database last said so: for a roll back, what it went back to."""
+    if served is None or not served.is_pinned:
+        return served
+    same = ConfigRevision.objects.filter(status=Status.PUBLISHED, is_pinned=False, checksum=served.checksum)
+    return same.filter(number__lt=served.number).order_by("-number").defer("blob").first() or served

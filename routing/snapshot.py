@@ -4,9 +4,10 @@
 once per worker and revision. Neither knows the database; `routing.compiler` does.
 """
 
-from collections.abc import Iterable, Mapping
-from decimal import Decimal
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
@@ -15,10 +16,15 @@ from yarl import URL
 from providers.adapters.base import Adapter
 from providers.canonical.inbound import Operation
 from providers.dialects.base import Destination
-from providers.pool import Pool
-from providers.pricing import Price
+from providers.pool import UNREADABLE, Pool
+from providers.pricing import Price, price_at
 from providers.profiles import profile_of
 from providers.registry import ADAPTERS
+from routing.health import DeploymentHealth, HealthBoard
+from routing.policy.affinity import name_hash
+
+if TYPE_CHECKING:
+    from routing.gate import Gate, Gates
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +37,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint and a credential; the credential stays encrypted here."""
+    """An endpoint and a credential; the credential, the proxy and the client's key stay encrypted here."""
 
     slug: str
     adapter: str
@@ -46,6 +52,14 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     limits: dict[str, int | None] = {}
     breaker: dict[str, Any] = {}
     cooldown: dict[str, Any] = {}
+    http2: bool = False
+    proxy: str = ""  # encrypted; empty: none
+    ca_certificate: str = ""  # PEM; empty: whom the machine trusts
+    client_certificate: str = ""  # PEM
+    client_key: str = ""  # encrypted PEM
+    queue_size: int = 100  # 0: no request waits
+    queue_wait: float = 5.0  # seconds
+    catalogue: tuple[str, ...] = ()  # the models that it says it has
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +99,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 1
     on_disconnect: str = "cancel"
     fallback_on_content_policy: bool = False
+    hedge: bool = False  # the next target is asked as well when the first token is late
     cache: dict[str, Any] = {}
     targets: tuple[Target, ...] = ()
 
@@ -108,6 +123,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EMPTY = Snapshot()
+PRICES_SECONDS = 60.0
 LIST_HEADERS = frozenset({"anthropic-beta", "openai-beta"})  # the operator's and the client's values both count
 _decode = msgspec.json.Decoder(Snapshot).decode
 
@@ -122,16 +138,47 @@ def decode(blob: bytes) -> Snapshot:
     return _decode(blob)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """A provider's secrets, decrypted; empty: it has none, or no key opens it."""
+
+    credential: str = field(default="", repr=False)
+    proxy: str = field(default="", repr=False)
+    client_key: str = field(default="", repr=False)
+
+
+NO_SECRETS = Secrets()
+
+
+def pool_of(provider: Provider, secrets: Secrets) -> Pool:
+    """Return how a provider is connected to."""
+    return Pool(
+        provider=provider.slug,
+        max_connections=provider.max_connections,
+        connect_timeout=provider.timeouts.connect,
+        allows_private=provider.allows_private,
+        http2=provider.http2,
+        proxy=secrets.proxy or (UNREADABLE if provider.proxy else ""),
+        ca_certificate=provider.ca_certificate,
+        client_certificate=provider.client_certificate,
+        client_key=secrets.client_key,
+    )
+
+
 class LiveDeployment:
     """A deployment with its provider, ready to be called."""
 
     __slots__ = (
+        "_compared",
+        "_compared_at",
         "adapter",
         "default_headers",
         "destination",
         "dialects",
         "facts",
         "fixed_headers",
+        "gates",
+        "health",
         "origin",
         "own_header_names",
         "permissive_destination",
@@ -141,7 +188,7 @@ class LiveDeployment:
         "urls",
     )
 
-    def __init__(self, facts: Deployment, provider: Provider, credential: str) -> None:
+    def __init__(self, facts: Deployment, provider: Provider, secrets: Secrets) -> None:
         self.facts = facts
         self.provider = provider
         self.adapter: Adapter = ADAPTERS[provider.adapter]
@@ -157,21 +204,30 @@ class LiveDeployment:
         )
         own = {name.lower(): value for name, value in provider.headers.items()}
         defaults = [pair for pair in self.adapter.headers if pair[0] not in own]
-        self.fixed_headers = (*self.adapter.authorize(credential), *own.items())
+        self.fixed_headers = (*self.adapter.authorize(secrets.credential), *own.items())
         self.default_headers = tuple(defaults)  # sent unless the client sends its own
         self.own_header_names = frozenset(own) - LIST_HEADERS
-        self.pool = Pool(
-            provider=provider.slug,
-            max_connections=provider.max_connections,
-            connect_timeout=provider.timeouts.connect,
-            allows_private=provider.allows_private,
-        )
+        self.pool = pool_of(provider, secrets)
+        self.health: DeploymentHealth = HealthBoard().of(facts.slug, provider.slug)  # until a worker has its own
+        self._compared_at, self._compared = -1.0, (0.0, 0.0)
+        self.gates: Gates | None = None  # of the worker
         self.urls: dict[tuple[str, str, str], URL] = {}
         self.response_headers = (
             (b"x-tollgate-provider", provider.slug.encode()),
             (b"x-tollgate-deployment", facts.slug.encode()),
             (b"x-tollgate-model", facts.model.encode("ascii", "replace")),
         )
+
+    @property
+    def gates_to_pass(self) -> "tuple[Gate, ...]":
+        """Where requests may have to wait, in order: for what its vendor says is left, for its provider's limits."""
+        gates = self.gates
+        if gates is None:
+            return ()
+        learned, limits = gates.learned(self.facts.slug), gates.of(self.provider)
+        if learned is None or learned.provider != self.provider.slug:  # it was another provider's until now
+            return () if limits is None else (limits,)
+        return (learned,) if limits is None else (learned, limits)
 
     @property
     def is_enabled(self) -> bool:
@@ -194,32 +250,44 @@ class LiveDeployment:
                 self.urls[key] = url
         return url
 
-    def unit_price(self, moment: float) -> Decimal | None:
-        """The sell price of input and output together, for comparing; None when unpriced."""
-        prices = [price for price in self.facts.prices if price.side == "sell" and price.effective_from <= moment]
-        if not prices:
-            return None
-        newest = max(prices, key=lambda price: price.effective_from)
-        return ((newest.input or 0) + (newest.output or 0)) / Decimal(newest.per)
+    def expected_cost(self, input_tokens: int, output_tokens: int, moment: float) -> float:
+        """Return what so many tokens cost us, or are sold for where no cost is known; infinite when unpriced.
+
+        For comparisons only: a new price may be seen a minute late. Bills are exact.
+        """
+        period = moment // PRICES_SECONDS
+        if self._compared_at != period:
+            self._compared_at, self._compared = period, self._unit_prices(moment)
+        input_price, output_price = self._compared
+        return input_tokens * input_price + output_tokens * output_price
+
+    def _unit_prices(self, moment: float) -> tuple[float, float]:
+        prices = self.facts.prices
+        price = price_at(prices, "cost", moment) or price_at(prices, "sell", moment)
+        if price is None:
+            return math.inf, math.inf
+        return float(price.input or 0) / price.per, float(price.output or 0) / price.per
 
 
 class LiveTarget:
     """A route's target with its deployment."""
 
-    __slots__ = ("deployment", "facts")
+    __slots__ = ("deployment", "facts", "hash")
 
     def __init__(self, facts: Target, deployment: LiveDeployment) -> None:
         self.facts = facts
         self.deployment = deployment
+        self.hash = name_hash(facts.deployment)
 
 
 class LiveRoute:
     """A route with its targets, in order of priority."""
 
-    __slots__ = ("facts", "header", "targets")
+    __slots__ = ("facts", "header", "looks_at_headers", "targets")
 
     def __init__(self, facts: Route, targets: Iterable[LiveTarget]) -> None:
         self.facts = facts
+        self.looks_at_headers = any("header" in target.conditions for target in facts.targets)
         self.targets = tuple(sorted(targets, key=lambda target: target.facts.priority))
         self.header = (b"x-tollgate-route", facts.name.encode("ascii", "replace"))
 
@@ -245,20 +313,64 @@ class _Names:
         return next((route for prefix, route in self.patterns if name.startswith(prefix)), None)
 
 
+type Equip = Callable[[LiveDeployment], None]
+
+
+def _leave_as_it_is(deployment: LiveDeployment) -> None:
+    """Outside a worker, deployments are in good health and have no limits."""
+
+
+class _Catalogue:
+    """The models that enabled providers list, with routes that are made when they are asked for."""
+
+    def __init__(self, providers: Iterable[Provider], secrets: Mapping[str, Secrets], equip: Equip) -> None:
+        self._secrets = secrets
+        self._equip = equip
+        self._routes: dict[str, LiveRoute] = {}
+        self._providers: dict[str, list[Provider]] = {}
+        for provider in providers:
+            for model in provider.catalogue if provider.is_enabled else ():
+                self._providers.setdefault(model, []).append(provider)
+
+    @property
+    def names(self) -> Iterable[str]:
+        return self._providers.keys()
+
+    def route(self, model: str) -> LiveRoute | None:
+        providers = self._providers.get(model)
+        if providers is None:
+            return None
+        route = self._routes.get(model)
+        if route is None:
+            route = self._routes[model] = self._make(model, providers)
+        return route
+
+    def _make(self, model: str, providers: Iterable[Provider]) -> LiveRoute:
+        targets = []
+        for provider in providers:
+            facts = Deployment(slug=f"{provider.slug}/{model}"[:63], provider=provider.slug, model=model)
+            deployment = LiveDeployment(facts, provider, self._secrets.get(provider.slug, NO_SECRETS))
+            self._equip(deployment)
+            targets.append(LiveTarget(Target(deployment=facts.slug), deployment))
+        return LiveRoute(Route(name=model, targets=tuple(target.facts for target in targets)), targets)
+
+
 class LiveSnapshot:
     """A configuration that is being served."""
 
-    def __init__(self, snapshot: Snapshot, credentials: Mapping[str, str]) -> None:
-        """`credentials` are the providers' own, decrypted, by slug."""
+    def __init__(self, snapshot: Snapshot, secrets: Mapping[str, Secrets], equip: Equip = _leave_as_it_is) -> None:
+        """`secrets` are the providers' own, by slug; `equip` gives deployments what a worker knows."""
         self.number = snapshot.number
         self.revision_header = (b"x-tollgate-revision", b"%d" % snapshot.number)
         providers = {provider.slug: provider for provider in snapshot.providers}
         self.deployments = {
             deployment.slug: LiveDeployment(
-                deployment, providers[deployment.provider], credentials.get(deployment.provider, "")
+                deployment, providers[deployment.provider], secrets.get(deployment.provider, NO_SECRETS)
             )
             for deployment in snapshot.deployments
         }
+        for live in self.deployments.values():
+            equip(live)
         self.routes = {
             route.name: LiveRoute(
                 route, [LiveTarget(target, self.deployments[target.deployment]) for target in route.targets]
@@ -270,13 +382,23 @@ class LiveSnapshot:
         for alias in snapshot.aliases:
             names = self._global if alias.tenant_id is None else self._tenants.setdefault(alias.tenant_id, _Names())
             names.add(alias.name, self.routes[alias.route])
-        self.pools = {deployment.pool for deployment in self.deployments.values()}
+        self._catalogue = _Catalogue(snapshot.providers, secrets, equip)
+        self.pools = {pool_of(provider, secrets.get(provider.slug, NO_SECRETS)) for provider in snapshot.providers}
 
     def resolve(self, alias: str, tenant_id: int) -> LiveRoute | None:
         """Return where an alias leads for a tenant: its own names before the global ones, exact before patterns."""
         own = self._tenants.get(tenant_id)
         route = own.find(alias) if own is not None else None
         return route if route is not None else self._global.find(alias)
+
+    def catalogue_route(self, model: str) -> LiveRoute | None:
+        """Return a route to the providers whose catalogue lists a model that has no alias; None when none does."""
+        return self._catalogue.route(model)
+
+    @property
+    def catalogue_names(self) -> Iterable[str]:
+        """The models that catalogues list."""
+        return self._catalogue.names
 
     def names_for(self, tenant_id: int) -> list[str]:
         """Return the names that a tenant can send, without patterns, sorted."""

@@ -10,8 +10,9 @@
     ├── BodyTooLarge            413
     ├── UnsupportedMediaType    415
     ├── RateLimited             429  rate_limited, too_many_requests_at_once
+    ├── ProviderSaturated       429  upstream_saturated
     ├── UpstreamFailed          502  upstream_unreachable, upstream_failed, upstream_auth_failed, upstream_cut
-    ├── Unavailable             503  no_target_available, store_unavailable
+    ├── Unavailable             503  no_target_available, store_unavailable, limits_unavailable
     └── UpstreamTimeout         504
 
 A dialect's `errors.py` writes them in the caller's format; `kind` is what it looks at.
@@ -85,6 +86,12 @@ class UnsupportedMediaType(GatewayError):
 
 class RateLimited(GatewayError):
     status, kind, code, retryable = 429, "rate_limit", "rate_limited", True
+
+
+class ProviderSaturated(GatewayError):
+    """The gateway's own limits in front of a provider leave no room, and waiting was no use."""
+
+    status, kind, code, retryable = 429, "rate_limit", "upstream_saturated", True
 
 
 class UpstreamFailed(GatewayError):

@@ -34,7 +34,7 @@ class ApiKeyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
 
 
 class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
-    """Questions about usage records; their conditions are those of the index `usage_record_translated`."""
+    """Questions about usage records; their conditions are those of the partial indexes of the ledger's migrations."""
 
     def translated(self) -> Self:
         """Requests whose upstream was asked in another dialect than the client's."""
@@ -43,6 +43,15 @@ class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
     def lossy(self) -> Self:
         """Requests of which something did not get across."""
         return self.exclude(losses=[])
+
+    def traced(self) -> Self:
+        """Requests whose decision trace was kept: several attempts, or asked for."""
+        return self.filter(trace__isnull=False)
+
+    def with_several_attempts(self) -> Self:
+        """Requests that were tried again or elsewhere; each has a trace, so the index finds them."""
+        attempts = models.Func("attempts", function="jsonb_array_length", output_field=models.IntegerField())
+        return self.traced().annotate(attempt_count=attempts).filter(attempt_count__gt=1)
 
 
 class ScopedRuleQuerySet[M: models.Model](TenantScopedQuerySet[M]):

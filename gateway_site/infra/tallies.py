@@ -39,7 +39,7 @@ def _touch(tally: Tally) -> None:
     _dirty.append(tally)
 
 
-class _Handles[M: (Counter, Histogram)]:
+class _Handles[M: (Counter, Histogram, Gauge)]:
     """A metric's label handles, each made once: `labels()` takes a lock and builds a tuple."""
 
     def __init__(self, metric: M) -> None:
@@ -107,21 +107,27 @@ class Timing:
 
 
 class Level:
-    """A gauge of how many there are at the moment."""
+    """A gauge of how many there are at the moment: `level.change(+1, "label", …)`."""
 
     def __init__(self, metric: Gauge) -> None:
-        self._metric = metric
-        self._is_noted = False
-        self.value = 0
+        self._handles = _Handles(metric)
+        self._changed: set[tuple[str, ...]] = set()
+        self._values: dict[tuple[str, ...], int] = {}
 
-    def change(self, by: int) -> None:
+    @property
+    def value(self) -> int:
+        """How many there are, of all labels."""
+        return sum(self._values.values())
+
+    def change(self, by: int, *labels: str) -> None:
         """One more, or one less."""
-        self.value += by
-        if not self._is_noted:
-            self._is_noted = True
+        self._values[labels] = self._values.get(labels, 0) + by
+        if not self._changed:
             _touch(self)
+        self._changed.add(labels)
 
     def write(self) -> None:
         """Hand over how many there are."""
-        self._is_noted = False
-        self._metric.set(self.value)
+        changed, self._changed = self._changed, set()
+        for labels in changed:
+            self._handles.get(labels).set(self._values[labels])

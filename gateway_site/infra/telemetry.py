@@ -3,7 +3,7 @@
 What the hot path counts goes through tallies (`tallies.py`): a metric's own `inc()` takes a lock and writes to a file.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, multiprocess
 from prometheus_client.registry import REGISTRY
 
 from gateway_site.env import envstr
@@ -35,7 +35,30 @@ gateway_overhead = Histogram(
 rate_limit_exceeded = Counter("rate_limit_exceeded_total", "Requests refused by a limit.", ["code"])
 auth_failures = Counter("auth_failures_total", "Requests refused for their key.", ["code"])
 active_requests = Gauge("active_requests", "Requests in flight.", multiprocess_mode="livesum")
+active_connections = Gauge("active_connections", "Open connections of clients.", multiprocess_mode="livesum")
 active_streams = Gauge("active_streams", "Streams in flight.", multiprocess_mode="livesum")
+upstream_queue_depth = Gauge(
+    "upstream_queue_depth", "Requests that wait for a saturated provider.", ["provider"], multiprocess_mode="livesum"
+)
+upstream_queue_wait = Histogram(
+    "upstream_queue_wait_seconds", "How long requests waited for a saturated provider.", ["provider"], buckets=SECONDS
+)
+upstream_saturated = Counter(
+    "upstream_saturated_total", "Requests refused in front of a saturated provider.", ["provider", "reason"]
+)
+health_events = Counter("health_events_total", "Changes of deployments' health.", ["deployment", "kind"])
+breaker_state = Gauge(
+    "deployment_breaker_state",
+    "The breaker: 0 closed, 1 half-open, 2 open.",
+    ["deployment"],
+    multiprocess_mode="livemax",
+)
+probe_failing = Gauge(
+    "deployment_probe_failing",
+    "1: the last probe found the deployment unreachable, or was rejected.",
+    ["deployment"],
+    multiprocess_mode="livemax",
+)
 config_revision = Gauge("config_revision", "The revision that is served.", multiprocess_mode="livemin")
 usage_spooled = Counter("usage_spooled_total", "Usage events kept on disk because Valkey was away.")
 ledger_records = Counter("ledger_records_total", "Usage events written to the ledger.")
@@ -45,9 +68,18 @@ queue_depth = Gauge("usage_stream_length", "Usage events not yet in the ledger."
 
 def exposition() -> bytes:
     """Return all metrics in Prometheus' text format, of all processes; other workers' tallies come a moment later."""
+    return generate_latest(_registry())
+
+
+def families() -> list[Metric]:
+    """Return the same as values."""
+    return list(_registry().collect())
+
+
+def _registry() -> CollectorRegistry:
     tallies.flush()
     if envstr("PROMETHEUS_MULTIPROC_DIR") is None:
-        return generate_latest(REGISTRY)
+        return REGISTRY
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
-    return generate_latest(registry)
+    return registry

@@ -93,10 +93,15 @@ class Script:
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
 
+DEADLINE_SECONDS = 0.5  # what a request may wait for Valkey, once: then the connection is given up
+CONNECT_SECONDS = 1.0  # for a new connection; nobody but a worker's start waits for it
+STALL_SECONDS = 0.1  # a timer that is later than this says that our own loop stood still
+
+
 class HotValkey:
     """One pipelined connection that reconnects by itself; `call` and `run` never wait longer than `deadline` seconds."""
 
-    def __init__(self, url: str, *, scripts: Iterable[Script] = (), deadline: float = 1.0) -> None:
+    def __init__(self, url: str, *, scripts: Iterable[Script] = (), deadline: float = DEADLINE_SECONDS) -> None:
         self._address = Address.parse(url)
         self._scripts = tuple(scripts)
         self._deadline = deadline
@@ -104,6 +109,7 @@ class HotValkey:
         self._keeper: asyncio.Task[None] | None = None
         self._away = asyncio.Event()
         self._away.set()
+        self.on_lost: Callable[[], None] | None = None  # called when the connection is lost, or given up
 
     @property
     def is_connected(self) -> bool:
@@ -111,9 +117,11 @@ class HotValkey:
         return self._protocol is not None
 
     async def open(self) -> None:
-        """Connect once, waiting for it at most `deadline`, and keep connecting in the background from then on."""
-        with suppress(StoreUnavailable):
+        """Connect once, waiting for it at most CONNECT_SECONDS, and keep connecting in the background from then on."""
+        try:
             await self._connect()
+        except StoreUnavailable as error:
+            log.error("valkey_lost", reason=str(error))
         self._keeper = asyncio.create_task(self._keep_connected(), name="valkey-keeper")
 
     async def aclose(self) -> None:
@@ -158,7 +166,7 @@ class HotValkey:
 
     async def _connect(self) -> None:
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(max(self._deadline, CONNECT_SECONDS)):
                 self._protocol = await self._greet(await self._open_socket())
         except (OSError, TimeoutError, ScriptFailed, StoreUnavailable) as error:
             raise StoreUnavailable(f"Valkey cannot be reached: {error or type(error).__name__}.") from error
@@ -196,6 +204,8 @@ class HotValkey:
             self._protocol = None
             self._away.set()
             log.warning("valkey_lost", reason=reason)
+            if self.on_lost is not None:
+                self.on_lost()
 
 
 class _Protocol(asyncio.Protocol):
@@ -210,6 +220,7 @@ class _Protocol(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0  # when the watch is due
         self._progressed_at = 0.0  # the last reply, or the command that ended an idle time
         self._reason = "closed by Valkey"
 
@@ -231,6 +242,7 @@ class _Protocol(asyncio.Protocol):
         if not self._waiting:
             self._progressed_at = self._loop.time()
             if self._watch is None:
+                self._looks_at = self._progressed_at + self._deadline
                 self._watch = self._loop.call_later(self._deadline, self._check_progress)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.append(future)
@@ -277,8 +289,14 @@ class _Protocol(asyncio.Protocol):
         self._watch = None
         if not self._waiting:
             return
-        seconds_left = self._progressed_at + self._deadline - self._loop.time()
+        now = self._loop.time()
+        seconds_left = self._progressed_at + self._deadline - now
+        if now > self._looks_at + STALL_SECONDS:
+            seconds_left = (
+                STALL_SECONDS  # it was our own loop that stood still: the answers may be waiting in the socket
+            )
         if seconds_left > 0:
+            self._looks_at = now + seconds_left
             self._watch = self._loop.call_later(seconds_left, self._check_progress)
         else:
             self._reason = f"no answer in {self._deadline} s"

@@ -14,6 +14,8 @@ import msgspec
 BLANKS = b" \t\r\n"
 BLANK_BYTES = frozenset(BLANKS)
 QUOTE, COMMA, COLON, CLOSING = b'",:}'
+EMPTY_VALUES = frozenset({b"null", b'""', b"[]", b"{}"})
+LONGEST_EMPTY = 16  # bytes, with blanks
 
 
 class MalformedJson(ValueError):
@@ -43,6 +45,13 @@ class Members:
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a member and its value holds something: it is not null and no empty text, list or object."""
+        value = self._values.get(name)
+        if value is None:
+            return False
+        return len(value) > LONGEST_EMPTY or bytes(value).translate(None, BLANKS) not in EMPTY_VALUES
 
     def get(self, name: str) -> bytes | None:
         """Return the bytes of a member's value; None when there is no such member."""

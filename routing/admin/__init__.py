@@ -1,3 +1,3 @@
-from routing.admin import alias, api_key, revision, route, stored_response
+from routing.admin import alias, api_key, health_event, revision, route, stored_response
 
-__all__ = ["alias", "api_key", "revision", "route", "stored_response"]
+__all__ = ["alias", "api_key", "health_event", "revision", "route", "stored_response"]

@@ -43,6 +43,7 @@ class RouteAdmin(Admin):
                     ("first_token_timeout", "between_tokens_timeout"),
                     ("total_timeout", "retries"),
                     ("on_disconnect", "fallback_on_content_policy"),
+                    "hedge",
                 ),
             },
         ),

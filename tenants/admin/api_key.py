@@ -25,7 +25,7 @@ from tenants.admin.scope import TenantOwnedMixin, without_shortcuts
 from tenants.models import ApiKey
 from tenants.services import create_key
 
-CHOSEN = ("tenant", "project", "name", "allowed_models", "expires_at")
+CHOSEN = ("tenant", "project", "name", "allowed_models", "expires_at", "priority", "may_trace")
 STATUS_KINDS = {"active": "success", "revoked": "danger", "expired": "warning"}
 
 
@@ -101,12 +101,12 @@ class ApiKeyAdmin(KeyColumns, TenantOwnedMixin, Admin):
     fieldsets = (
         (None, {"fields": (("key_hint", "status_label"),)}),
         (None, {"fields": ("tenant", "project", "name")}),
-        ("What it may do", {"fields": ("allowed_models", "expires_at")}),
+        ("What it may do", {"fields": ("allowed_models", "expires_at", ("priority", "may_trace"))}),
         ("History", {"fields": (("created_at", "created_by"), "revoked_at")}),
     )
     add_fieldsets = (
         (None, {"fields": ("tenant", "project", "name")}),
-        ("What it may do", {"fields": ("allowed_models", "expires_at")}),
+        ("What it may do", {"fields": ("allowed_models", "expires_at", ("priority", "may_trace"))}),
     )
     inlines = (RateLimitRows, BudgetRows)
 

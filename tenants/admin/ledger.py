@@ -20,6 +20,7 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 
 from gateway_site.infra.admin import LedgerAdmin, RecentFilter, badge, plain
+from tenants.admin.trace import attempt_table, candidate_table, words
 from tenants.models import ApiKey, Tenant, UsageDay, UsageHour, UsageRecord
 from tenants.usage_event import heaviest
 
@@ -73,6 +74,24 @@ class TranslationFilter(DropdownFilter):
                 return queryset.translated()
             case "lossy":
                 return queryset.lossy()
+        return queryset
+
+
+class AttemptsFilter(DropdownFilter):
+    """Both choices are read from the one index of traced records; see the table's fourth migration."""
+
+    title = "attempts"
+    parameter_name = "attempts"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("several", "More than one"), ("traced", "With a decision trace")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "several":
+                return queryset.with_several_attempts()
+            case "traced":
+                return queryset.traced()
         return queryset
 
 
@@ -137,6 +156,7 @@ class UsageRecordAdmin(UsageAdmin):
         "served_by",
         "outcome_label",
         "http_status",
+        "attempts_label",
         "losses_label",
         "tokens",
         "price",
@@ -149,6 +169,7 @@ class UsageRecordAdmin(UsageAdmin):
         ("outcome", ChoicesDropdownFilter),
         ("cost_status", ChoicesDropdownFilter),
         TranslationFilter,
+        AttemptsFilter,
         ("alias", FieldTextFilter),
     )
     search_fields = ("request_id", "correlation_id")
@@ -163,12 +184,18 @@ class UsageRecordAdmin(UsageAdmin):
         ("Translation", {"fields": (("dialect", "dialect_upstream"), "loss_list")}),
         ("Cost", {"fields": (("price", "cost_status_label"), "own_price", *TOKENS)}),
         ("Time", {"fields": (("latency", "first_token"), "overhead")}),
-        ("Trace", {"fields": (("request_id", "correlation_id"), ("revision", "worker"), "attempts")}),
+        ("Attempts", {"fields": ("attempt_list",)}),
+        ("Decision", {"fields": (("strategy", "session"), "candidate_list")}),
+        ("Trace", {"fields": (("request_id", "correlation_id"), ("revision", "worker"))}),
     )
     readonly_fields = (
         "outcome_label",
         "http_status",
         "loss_list",
+        "attempt_list",
+        "strategy",
+        "session",
+        "candidate_list",
         "tenant_name",
         "api_key_name",
         "price",
@@ -209,6 +236,37 @@ class UsageRecordAdmin(UsageAdmin):
         rows = ((loss["path"], badge(*_weight(loss["weight"])), loss["why"]) for loss in record.losses)
         items = format_html_join("", '<li><code class="break-words">{}</code> {} {}</li>', rows)
         return format_html('<ul class="flex flex-col gap-1">{}</ul>', items)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Without the decision where none was kept."""
+        fieldsets = super().get_fieldsets(request, obj)
+        has_trace = obj is not None and obj.trace
+        return fieldsets if has_trace else [each for each in fieldsets if each[0] != "Decision"]
+
+    @display(description="Attempts")
+    def attempts_label(self, record: UsageRecord) -> str:
+        """How many, coloured when it took several."""
+        count = len(record.attempts)
+        return badge(str(count), OUTCOME_KINDS.get(record.outcome, "")) if count > 1 else str(count)
+
+    @display(description="Attempts")
+    def attempt_list(self, record: UsageRecord) -> SafeString | None:
+        """Every call of an upstream; the trace knows more of them than the record itself."""
+        attempts = (record.trace or {}).get("attempts") or record.attempts
+        return attempt_table(attempts) if attempts else None
+
+    @display(description="Candidates")
+    def candidate_list(self, record: UsageRecord) -> SafeString:
+        return candidate_table((record.trace or {}).get("candidates", ()))
+
+    @display(description="Strategy")
+    def strategy(self, record: UsageRecord) -> str:
+        return words((record.trace or {}).get("strategy")).capitalize()
+
+    @display(description="Session", boolean=True)
+    def session(self, record: UsageRecord) -> bool:
+        """Whether the conversation decided who came first."""
+        return bool((record.trace or {}).get("session"))
 
     @display(description="Started")
     def started(self, record: UsageRecord) -> str:

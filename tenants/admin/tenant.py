@@ -64,7 +64,8 @@ class TenantAdmin(Admin):
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         status = (None, {"fields": (("status", "suspended_reason"),)})
         what = (None, {"fields": (("name", "slug"), "timezone")})
-        may = ("What it may use", {"fields": ("allowed_models", "translation_policy", "unpriced_policy")})
+        uses = ("allowed_models", "allows_catalogue", "translation_policy", "unpriced_policy", "without_valkey")
+        may = ("What it may use", {"fields": uses})
         kept = ("Stored responses", {"fields": (("stores_responses", "response_retention_days"),)})
         return (what, may, kept) if obj is None else (status, what, may, kept)
 

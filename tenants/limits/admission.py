@@ -2,19 +2,25 @@
 
 Every limit of a request is checked and charged in one step, or none is. What `reserve` returns has to be settled, and
 settling twice does nothing. Budgets join the same two scripts; the seam is `Reservation`.
+
+Without Valkey a worker enforces its share of each limit by itself (`local.py`), or refuses, as the tenant wishes; usage
+waits on disk (`spool.py`). What Valkey acknowledged just before it was lost is settled once more when it is back: it
+writes its file only once a second.
 """
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import structlog
 
 from gateway_site.infra.telemetry import usage_spooled
 from gateway_site.infra.valkey import HotValkey, Reply, Script, ScriptFailed, StoreUnavailable
-from tenants.errors import RateLimited
+from tenants.errors import RateLimited, Unavailable
+from tenants.limits.local import LocalLimits
 from tenants.limits.spool import Spool, SpooledSettle
 from tenants.limits.spool import read as read_spool
 from tenants.limits.windows import window_name
@@ -24,6 +30,9 @@ log = structlog.get_logger("tollgate.admission")
 
 LEASE_MS = 90_000  # a killed worker's leases are free again after this
 RENEW_SECONDS = 30.0
+UNWRITTEN_SECONDS = 3.0  # what Valkey acknowledged so shortly before it was lost may be lost with it
+MOST_UNWRITTEN = 20_000
+RETRY_SECONDS = 2
 SETTLED_MS = 120_000  # how long a repeated settle is recognised; the ledger's primary key guards beyond
 USAGE_STREAM = b"tollgate:usage"
 KEY_PREFIX = "tollgate:limit:"
@@ -45,7 +54,7 @@ class Reservation:
     request_id: str
     leases: tuple[str, ...] = ()
     headers: tuple[tuple[bytes, bytes], ...] = ()  # x-ratelimit-*, of the tightest limit
-    is_degraded: bool = False  # admitted without Valkey: nothing is held there
+    is_degraded: bool = False  # admitted without Valkey: nothing is known to be held there
     renewed_at: float = field(default_factory=monotonic)
 
 
@@ -68,28 +77,61 @@ class Admission:
         self._valkey = valkey
         self._spool = spool
         self.active: dict[str, Reservation] = {}  # not settled yet, by request id
+        self.peers = 1  # web workers that share the limits, this one included
+        self._local: LocalLimits | None = None  # what was admitted since Valkey was lost; None: it is there
+        self._unwritten: deque[tuple[float, SpooledSettle]] = deque(maxlen=MOST_UNWRITTEN)  # sent lately
+        self._doubtful: deque[SpooledSettle] = deque(maxlen=MOST_UNWRITTEN)  # sent shortly before Valkey was lost
+        self._is_spooling = False
+        valkey.on_lost = self._doubt_unwritten
         self._compiled: dict[int, _Charges] = {}
         self._cache_size = cache_size
 
     async def reserve(self, principal: Principal, request_id: str, *, alias: str, end_user: str) -> Reservation:
-        """Charge every limit that applies; raises RateLimited, which says whose limit it is and when to come again."""
+        """Charge every limit that applies; raises RateLimited, which says whose limit it is and when to come again.
+
+        Without Valkey it raises Unavailable for tenants that would rather be refused than be counted by each worker.
+        """
         charges = self._charges(principal, alias, end_user)
+        was_connected = self._valkey.is_connected
         try:
             reply = await self._valkey.run(RESERVE, charges.keys, request_id, LEASE_MS, *charges.arguments)
         except asyncio.CancelledError:
             self._release(request_id, charges.leases)
             raise
         except (StoreUnavailable, ScriptFailed) as error:
-            # Traffic goes on without Valkey; what cannot be counted now is not refused. Valkey may have counted it
-            # and failed to say so: settling gives leases back all the same.
-            log.warning("admission_degraded", reason=str(error), tenant=principal.tenant)
-            return self._hold(Reservation(request_id=request_id, leases=charges.leases, is_degraded=True))
+            try:
+                return self._reserve_alone(charges, request_id, str(error))
+            except (RateLimited, Unavailable):
+                if was_connected and charges.leases:  # it may have counted the request and failed to say so
+                    self._keep(SpooledSettle(request_id, charges.leases, ""), error)
+                raise
+        self._local = None
         admitted, number, remaining, milliseconds = reply
         rule = charges.rules[number - 1] if number else None
         if not admitted:
             raise _refusal(rule, milliseconds)
         headers = _limit_headers(rule, remaining, milliseconds) if rule is not None else ()
         return self._hold(Reservation(request_id=request_id, leases=charges.leases, headers=headers))
+
+    def _reserve_alone(self, charges: _Charges, request_id: str, reason: str) -> Reservation:
+        """Admit a request by this worker's share of the limits, if its tenant is content with that."""
+        if charges.principal.refuses_without_valkey:
+            raise Unavailable(
+                "Limits cannot be checked right now. Try again in a moment.",
+                code="limits_unavailable",
+                headers={"retry-after": str(RETRY_SECONDS)},
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        if self._local is None:
+            log.warning("admission_degraded", reason=reason, peers=self.peers)
+            self._local = LocalLimits(lease for each in self.active.values() for lease in each.leases)
+        decision = self._local.admit(charges.rules, charges.keys, peers=self.peers, now=time() * 1000)
+        rule = charges.rules[decision.rule] if decision.rule is not None else None
+        if not decision.is_admitted:
+            raise _refusal(rule, decision.milliseconds)
+        headers = _limit_headers(rule, decision.remaining, decision.milliseconds) if rule is not None else ()
+        # Its leases are those of a request that Valkey admitted: it may have, and failed to say so.
+        return self._hold(Reservation(request_id=request_id, leases=charges.leases, headers=headers, is_degraded=True))
 
     def _release(self, request_id: str, leases: tuple[str, ...]) -> None:
         """Give back what a caller that has gone may have been given: in the same connection, this comes second."""
@@ -121,28 +163,64 @@ class Admission:
         does not acknowledge is spooled to disk and replayed. Either way nothing is lost when this returns.
         """
         self.active.pop(reservation.request_id, None)
+        if self._local is not None:
+            self._local.release(reservation.leases)
         settle = SpooledSettle(reservation.request_id, reservation.leases, event.decode())
         try:
             acknowledged = self._send(settle)
         except StoreUnavailable as error:
             self._keep(settle, error)
             return
+        self._remember_unwritten(settle)
         acknowledged.add_done_callback(lambda reply: self._acknowledged(settle, reply))
         with suppress(StoreUnavailable, ScriptFailed):
             await asyncio.shield(acknowledged)
 
     async def replay(self) -> int:
         """Settle what was spooled; return how many. Stops when Valkey goes away again."""
-        path = self._spool.take() if self._valkey.is_connected else None
+        if not self._valkey.is_connected:
+            return 0
+        await self._settle_doubtful()
+        path = self._spool.take()
         if path is None:
             return 0
         count = 0
         for settle in read_spool(path):
-            await self._valkey.run(SETTLE, (USAGE_STREAM, *settle.leases), *self._arguments(settle))
+            await self._settle_again(settle)
             count += 1
         path.unlink(missing_ok=True)
+        self._is_spooling = False
         log.info("spool_replayed", count=count)
         return count
+
+    def spool_doubtful(self) -> None:
+        """Put to disk what could not be settled once more; called by a worker that stops while Valkey is away."""
+        while self._doubtful:
+            self._keep(self._doubtful.popleft(), None)
+
+    async def _settle_doubtful(self) -> None:
+        count = len(self._doubtful)
+        while self._doubtful:
+            await self._settle_again(self._doubtful[0])
+            self._doubtful.popleft()
+        if count:
+            log.info("settled_once_more", count=count)
+
+    async def _settle_again(self, settle: SpooledSettle) -> None:
+        await self._valkey.run(SETTLE, (USAGE_STREAM, *settle.leases), *self._arguments(settle))
+        self._remember_unwritten(settle)
+
+    def _doubt_unwritten(self) -> None:
+        """Valkey was lost: what it acknowledged lately may be lost as well, and settling twice does nothing."""
+        oldest = monotonic() - UNWRITTEN_SECONDS
+        self._doubtful.extend(settle for sent_at, settle in self._unwritten if sent_at >= oldest)
+        self._unwritten.clear()
+
+    def _remember_unwritten(self, settle: SpooledSettle) -> None:
+        now = monotonic()
+        self._unwritten.append((now, settle))
+        while self._unwritten[0][0] < now - UNWRITTEN_SECONDS:
+            self._unwritten.popleft()
 
     def _send(self, settle: SpooledSettle) -> asyncio.Future[Reply]:
         keys: tuple[bytes | str, ...] = (USAGE_STREAM, *settle.leases)
@@ -161,7 +239,9 @@ class Admission:
     def _keep(self, settle: SpooledSettle, error: BaseException | None) -> None:
         self._spool.append(settle)
         usage_spooled.inc()
-        log.warning("usage_spooled", request_id=settle.request_id, reason=str(error))
+        if not self._is_spooling:  # once for each time that Valkey is away
+            log.warning("usage_spooled", request_id=settle.request_id, reason=str(error))
+        self._is_spooling = True
 
     def _charges(self, principal: Principal, alias: str, end_user: str) -> _Charges:
         charges = self._compiled.get(principal.key_id)

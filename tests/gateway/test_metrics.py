@@ -7,8 +7,8 @@ import httpx
 
 from gateway_site.infra.tallies import FLUSH_SECONDS
 from tests.gateway.conftest import Keys
+from tests.gateway.console import every_worker
 from tests.gateway.stack import Stack, wait_for
-from tests.gateway.test_hot_reload import every_worker
 
 BODY = {"model": "chat", "messages": [{"role": "user", "content": "count me"}]}
 

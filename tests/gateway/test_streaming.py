@@ -125,7 +125,8 @@ def test_it_tries_again_where_nothing_was_sent_yet(stack: Stack, keys: Keys, fau
     text = f"[[fail=1 fail_id={mark()} {fault}]]"
     reply = stack.post(CHAT.path, keys.alice, CHAT.body(text, model="chat-with-retry", stream=is_stream))
     assert reply.status_code == 200, reply.text
-    assert reply.headers["x-tollgate-attempts"] == "2"
+    # A kept connection that is closed without a byte may have been closed before: there the request was never seen.
+    assert reply.headers["x-tollgate-attempts"] in ({"1", "2"} if fault == "drop=1" else {"2"})
 
 
 def test_it_does_not_try_again_what_would_fail_again(stack: Stack, keys: Keys) -> None:
@@ -250,7 +251,8 @@ def test_the_upstream_hears_within_a_second_that_a_client_left_before_the_first_
     wait_for(lambda: stack.upstream_request(name).outcome == "disconnected", "the disconnect", seconds=1)
     assert stack.counters()["disconnects"] > before
     record = wait_for(lambda: record_of(stack, name), "the usage record")
-    assert (record["outcome"], record["status"], record["cost"]) == ("client_gone", 499, 0)
+    assert (record["outcome"], record["status"], record["cost_status"]) == ("client_gone", 499, "estimated")
+    assert record["cost"] > 0  # the upstream had begun to work on it
     (line,) = stack.access_lines(record["request_id"].replace("-", ""))
     assert (line["status"], line["outcome"]) == (499, "client_gone")
 

@@ -246,6 +246,22 @@ def test_a_step_that_fails_ends_the_whole(supervise):
     assert supervised.events() == ["step started"]
 
 
+def test_a_step_may_be_tried_again_until_it_succeeds(supervise, tmp_path):
+    tries = tmp_path / "tries"
+    script = (
+        f"import sys; file = open({str(tries)!r}, 'a+'); file.write('x'); file.seek(0); sys.exit(len(file.read()) < 5)"
+    )
+    supervised = supervise(
+        f"supervisor.start(Service(name='step', command=[sys.executable, '-c', {script!r}], once=True, tried_again=True))\n"
+        "supervisor.wait_for(lambda: not supervisor.children, timeout=60, what='The step')"
+    )
+    until(lambda: tries.exists() and len(tries.read_text()) == 5, supervised)
+    time.sleep(0.3)
+    assert len(tries.read_text()) == 5
+    assert [line["event"] for line in supervised.log()] == ["Died and is started again"] * 4
+    assert supervised.stop() == 0
+
+
 def test_a_deaf_child_is_killed_after_its_time(supervise):
     supervised = supervise("supervisor.start(service('web', 'deaf', stop_seconds=0.3))")
     supervised.wait_for("web started")

@@ -20,6 +20,7 @@ from gateway_site.state import (
     read_environment,
     write_environment,
 )
+from gateway_site.stores import without_password
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECRETS = ("SECRET_KEY", "TOLLGATE_SECRETS_KEY", "TOLLGATE_KEY_PEPPER")
@@ -94,7 +95,30 @@ def test_a_store_that_cannot_be_reached_is_named_without_its_password(name, url)
 
 def test_a_password_is_blotted_out_however_it_is_spelled():
     url = "postgresql://tollgate:a%2Fb@db/tollgate"
-    assert up.without_password(f"no {url}, no a%2Fb, no a/b", url) == "no ***, no ***, no ***"
+    assert without_password(f"no {url}, no a%2Fb, no a/b", url) == "no ***, no ***, no ***"
+
+
+def test_a_store_that_is_away_is_no_reason_when_the_disk_has_a_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://tollgate:hunter2@127.0.0.1:1/tollgate")
+    monkeypatch.setenv("VALKEY_URL", "redis://:hunter2@127.0.0.1:1/0")
+    (tmp_path / read_copy_name()).write_text("{}")
+    away = up.stores_away(tmp_path)
+    assert away.keys() == {"DATABASE_URL", "VALKEY_URL"}
+    assert not any("hunter2" in reason for reason in away.values())
+
+
+def read_copy_name() -> str:
+    """The name that workers give to their copy."""
+    from routing.snapshot_store import COPY_NAME
+
+    assert up.SNAPSHOT_COPY == COPY_NAME
+    return COPY_NAME
+
+
+def test_a_url_that_makes_no_sense_is_refused_even_then(tmp_path):
+    (tmp_path / up.SNAPSHOT_COPY).write_text("{}")
+    refused = run_up(VALKEY_URL="https://:hunter2@127.0.0.1:1/0")
+    assert refused.stderr.startswith("Tollgate: VALKEY_URL cannot be used: ")
 
 
 def test_without_embedded_stores_both_urls_are_needed():

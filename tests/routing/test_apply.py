@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import yaml
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -13,6 +14,7 @@ from gateway_site.infra import secrets
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ConfigRevision, ModelAlias, Route, RouteTarget
 from tenants.models import ApiKey, Budget, Project, RateLimit, Tenant, UsageDay
+from tests.providers.pem import identity
 from tests.routing.declaring import changes, declare, refusals
 
 pytestmark = pytest.mark.django_db
@@ -40,6 +42,12 @@ tenants:
   - slug: charlie
     api_keys: [{name: production, secret: charlies-own-secret-key}]
 """
+
+
+def with_tls(**tls: str) -> str:
+    """A provider with certificates."""
+    provider = {"slug": "a", "adapter": "openai", "tls": tls}
+    return yaml.safe_dump({"providers": [provider]})
 
 
 def use(key: ApiKey) -> None:
@@ -154,6 +162,125 @@ def test_a_credential_that_is_not_mentioned_stays_and_an_empty_one_removes_it():
         "~ provider openai: credential (changed)"
     ]
     assert not Provider.objects.get().has_credential
+
+
+def test_it_sets_how_a_provider_is_reached():
+    declare("providers: [{slug: a, adapter: openai}]")
+    text = "providers: [{slug: a, adapter: openai, http2: true, queue: {size: 0, wait: 0.5}, limits: {max_concurrency: 3}}]"
+    assert changes(text) == [
+        "~ provider a: limits.max_concurrency none → 3, http2 false → true, queue.size 100 → 0, queue.wait 5 → 0.5"
+    ]
+    assert changes(text) == []
+    provider = Provider.objects.get()
+    assert (provider.http2, provider.queue_size, provider.queue_wait) == (True, 0, 0.5)
+
+
+def test_a_proxy_is_kept_encrypted_and_never_shown():
+    text = "providers: [{slug: a, adapter: openai, proxy: 'http://us:%s@proxy.test:3128'}]"
+    declare(text % "hush")
+    provider = Provider.objects.get()
+    assert "hush" not in provider.proxy_encrypted
+    assert secrets.decrypt(provider.proxy_encrypted) == "http://us:hush@proxy.test:3128"
+    assert changes(text % "hush") == []
+    assert changes(text % "hush-hush") == ["~ provider a: proxy (changed)"]
+    assert changes("providers: [{slug: a, adapter: openai}]") == []
+    assert changes("providers: [{slug: a, adapter: openai, proxy: ''}]") == ["~ provider a: proxy (changed)"]
+    assert not Provider.objects.get().has_proxy
+
+
+def test_certificates_are_stored_and_the_key_only_encrypted():
+    (ca, _), (certificate, key) = identity("ca.test"), identity()
+    tls = {"ca": ca, "certificate": certificate, "key": key}
+    assert changes(with_tls(**tls)) == ["+ provider a"]
+    assert changes(with_tls(**tls)) == []
+    provider = Provider.objects.get()
+    assert (provider.ca_certificate, provider.client_certificate) == (ca, certificate)
+    assert secrets.decrypt(provider.client_key_encrypted) == key
+    newer, its_key = identity("newer.test")
+    assert changes(with_tls(ca=newer, certificate=newer, key=its_key)) == [
+        "~ provider a: tls.ca (changed), tls.certificate (changed), tls.key (changed)"
+    ]
+
+
+def test_a_client_key_stays_with_its_certificate_and_goes_with_it():
+    certificate, key = identity()
+    declare(with_tls(certificate=certificate, key=key))
+    assert changes(with_tls(certificate=certificate)) == []
+    assert changes("providers: [{slug: a, adapter: openai}]") == [
+        "~ provider a: tls.certificate (changed), tls.key (changed)"
+    ]
+    assert not Provider.objects.get().has_client_key
+
+
+@pytest.mark.parametrize(
+    ("tls", "problem"),
+    [
+        ({"ca": "hush"}, "tls.ca: This is not a certificate in PEM format."),
+        ({"certificate": "hush", "key": identity()[1]}, "tls.certificate: This is not a certificate in PEM format."),
+        ({"certificate": identity()[0]}, "tls.key: A client certificate needs its key."),
+        ({"key": identity()[1]}, "tls.certificate: A client key needs its certificate."),
+        ({"certificate": identity()[0], "key": "hush"}, "tls.key: This is not a private key in PEM format."),
+        (
+            {"certificate": identity()[0], "key": identity("another")[1]},
+            "tls.key: This key is not the client certificate's.",
+        ),
+        (
+            {"certificate": identity()[0], "key": identity(passphrase="hush")[1]},
+            "tls.key: This key has a passphrase; give one without.",
+        ),
+    ],
+)
+def test_certificates_and_keys_that_cannot_be_used_are_refused(tls: dict[str, str], problem: str):
+    [message] = refusals(with_tls(**tls))
+    assert message.partition(": providers[0].")[2] == problem
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "proxy.test:3128",
+        "socks5://hush@proxy.test",
+        "http://",
+        "http://:hush@",
+        "http://proxy.test:hush",
+        "http://proxy.test:0",
+        "http://[hush",
+        "http://proxy.test/hush",
+        "http://proxy.test?hush",
+    ],
+)
+def test_a_proxy_that_is_none_is_refused_without_being_shown(proxy: str):
+    [message] = refusals(f"providers:\n  - slug: a\n    adapter: openai\n    proxy: '{proxy}'\n")
+    assert message.startswith("f:4: providers[0].proxy: Give a proxy as http://host:port")
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize(
+    ("wait", "bound"), [("0.01", "greater than or equal to 0.05"), ("301", "less than or equal to 300")]
+)
+def test_a_wait_in_a_queue_has_bounds(wait: str, bound: str):
+    assert refusals(f"providers: [{{slug: a, adapter: openai, queue: {{wait: {wait}}}}}]") == [
+        f"f:1: providers[0].queue.wait: Ensure this value is {bound}."
+    ]
+
+
+def test_it_sets_how_often_a_deployment_is_probed():
+    text = "{providers: [{slug: a, adapter: openai}], deployments: [{slug: d, provider: a, model: m%s}]}"
+    declare(text % "")
+    assert changes(text % ", probe_every: 60") == ["~ deployment d: probe_every none → 60"]
+    assert changes(text % ", probe_every: 60") == []
+    assert refusals(text % ", probe_every: 9") == [
+        "f:1: deployments[0].probe_every: Ensure this value is greater than or equal to 10."
+    ]
+    assert changes(text % "") == ["~ deployment d: probe_every 60 → none"]
+
+
+def test_it_sets_whether_a_route_hedges():
+    declare(CATALOGUE)
+    text = CATALOGUE.replace("alias: smart", "alias: smart, hedge: true")
+    assert changes(text) == ["~ route smart: hedge false → true"]
+    assert changes(text) == []
 
 
 def test_what_is_left_out_goes_back_to_its_default():
@@ -359,6 +486,24 @@ def test_it_sets_how_long_a_tenants_responses_are_stored():
         ]
 
 
+def test_it_sets_what_a_tenant_gets_without_valkey_and_without_a_route():
+    declare("tenants: [{slug: alice}, {slug: charlie}]")
+    text = "tenants: [{slug: alice, without_valkey: refuse, unmapped_models: true}]"
+    assert changes(text) == ["~ tenant alice: without_valkey local → refuse, unmapped_models false → true"]
+    assert changes(text) == []
+    charlie = Tenant.objects.get(slug="charlie")
+    assert (charlie.without_valkey, charlie.allows_catalogue) == ("local", False)
+
+
+def test_it_sets_a_keys_priority_and_whether_it_may_trace():
+    declare("tenants: [{slug: alice, api_keys: [{name: ci}]}, {slug: charlie, api_keys: [{name: ci}]}]")
+    text = "tenants: [{slug: alice, api_keys: [{name: ci, priority: high, trace: true}, {name: new, priority: low}]}]"
+    assert changes(text) == ["~ API key alice/ci: priority normal → high, trace false → true", "+ API key alice/new"]
+    assert changes(text) == []
+    keys = ApiKey.objects.order_by("pk").values_list("tenant__slug", "priority", "may_trace")
+    assert list(keys) == [("alice", "high", True), ("charlie", "normal", False), ("alice", "low", False)]
+
+
 def test_a_tenant_is_called_by_its_slug_until_it_has_a_name():
     declare(TENANTS)
     assert Tenant.objects.get(slug="alice").name == "alice"
@@ -534,7 +679,8 @@ def test_the_command_lists_the_errors_and_fails(file: Path):
     assert err.getvalue().splitlines() == [
         f'{file}:3: providers[0].adapter: "opnai" is not an adapter; did you mean "openai"?',
         f"{file}:4: providers[0].retries: is not a field; there are slug, name, adapter, dialects, base_url, "
-        "allow_private_address, credential, headers, enabled, max_connections, timeouts, limits, breaker, cooldown",
+        "allow_private_address, credential, headers, enabled, max_connections, timeouts, limits, breaker, cooldown, queue, "
+        "http2, proxy, tls",
     ]
 
 

@@ -12,6 +12,7 @@ from providers.models import Provider
 from routing.declaration.export import export
 from routing.models import ModelAlias, Route
 from tenants.models import ApiKey, Tenant
+from tests.providers.pem import identity
 from tests.routing.declaring import changes, declare
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +104,40 @@ def test_secrets_are_never_exported():
     assert "credential: ${OPENAI_API_KEY}" in exported
     assert "x-api-key: ${OPENAI_X_API_KEY}" in exported
     assert "x-team: ml" in exported
+
+
+def test_all_that_makes_routes_reliable_is_exported_and_applied_again():
+    (ca, _), (certificate, key) = identity("ca.test"), identity()
+    text = """\
+    providers:
+      - slug: openai
+        adapter: openai
+        http2: true
+        queue: {size: 10, wait: 0.5}
+        proxy: ${OPENAI_PROXY}
+        tls: {ca: "${CA}", certificate: "${CERTIFICATE}", key: "${OPENAI_CLIENT_KEY}"}
+    deployments:
+      - {slug: mini, provider: openai, model: gpt-5-mini, probe_every: 60}
+    routes:
+      - {alias: smart, hedge: true, targets: [{deployment: mini}]}
+    tenants:
+      - slug: alice
+        without_valkey: refuse
+        unmapped_models: true
+        api_keys: [{name: ci, priority: high, trace: true}]
+    """
+    variables = {"OPENAI_PROXY": "http://us:hush@proxy.test", "OPENAI_CLIENT_KEY": key}
+    declare(text, variables=variables | {"CA": ca, "CERTIFICATE": certificate})
+    exported = export()
+    assert changes(exported, variables=variables, prune_unnamed=True) == []
+    declare("tenants: []", prune_unnamed=True)
+    declare(exported, variables=variables)
+    assert export() == exported
+    assert "hush" not in exported
+    assert "PRIVATE KEY" not in exported
+    assert "    tls:\n      ca: |-\n        -----BEGIN CERTIFICATE-----\n" in exported
+    assert "      key: ${OPENAI_CLIENT_KEY}\n" in exported
+    assert "    queue: {size: 10, wait: 0.5}\n" in exported
 
 
 def test_two_providers_of_one_vendor_have_a_variable_each():

@@ -29,6 +29,8 @@ from providers.transport import UpstreamBroken, UpstreamUnreachable
 from routing.api.responses import _forward
 from routing.counting import count
 from routing.exchange import Exchange
+from routing.gate import Gates
+from routing.health import HealthBoard
 from routing.pipeline import serve
 from routing.request import DataPlaneRequest
 from routing.snapshot import Timeouts
@@ -186,6 +188,8 @@ class Plane:
             transport=self.transport,
             admission=self.admission,
             worker="w",
+            health=HealthBoard("w"),
+            gates=Gates(),
             seal_box=lambda tenant_id: SealBox([b"secret"], tenant_id),
         )
         self.principal = Principal(

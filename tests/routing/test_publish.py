@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connections, models, transaction
 from django.utils import timezone
 
+from gateway_site.infra import secrets
 from gateway_site.infra.valkey import StoreUnavailable
 from providers.models import Deployment, ModelPrice, Provider
 from routing import services
@@ -25,6 +26,7 @@ from routing.snapshot_store import CHANNEL, NUMBER_KEY, SNAPSHOT_KEY
 from routing.tasks import publish_changes
 from tenants.models import Tenant, User
 from tests.gateway_site.infra.own_valkey import OwnValkey
+from tests.providers.pem import identity
 from tests.routing.catalogue import CREDENTIAL, Catalogue, make_catalogue
 
 pytestmark = pytest.mark.django_db
@@ -278,6 +280,36 @@ def test_prices_targets_and_what_may_be_secret_are_only_named(catalogue):
     ]
 
 
+def test_how_a_provider_is_reached_is_published_and_its_secrets_are_only_named(catalogue):
+    certificate, key = identity()
+
+    def change() -> None:
+        provider = catalogue.provider
+        provider.set_proxy("http://us:hush@proxy.test")
+        provider.set_client_key(key)
+        provider.client_certificate = provider.ca_certificate = certificate
+        provider.http2, provider.queue_size, provider.queue_wait = True, 7, 0.5
+        provider.catalogue = ["gpt-5", "gpt-6"]
+        provider.save()
+        Route.objects.update(hedge=True)
+
+    assert changes_after(change) == [
+        "~ provider openai: http2 False → True",
+        "~ provider openai: proxy (changed)",
+        "~ provider openai: ca_certificate (changed)",
+        "~ provider openai: client_certificate (changed)",
+        "~ provider openai: client_key (changed)",
+        "~ provider openai: queue_size 100 → 7",
+        "~ provider openai: queue_wait 5.0 → 0.5",
+        "~ provider openai: catalogue (changed)",
+        "~ route openai-smart: hedge False → True",
+    ]
+    [published] = compile_snapshot().providers
+    assert secrets.decrypt(published.proxy) == "http://us:hush@proxy.test"
+    assert secrets.decrypt(published.client_key) == key
+    assert published.catalogue == ("gpt-5", "gpt-6")
+
+
 def test_what_an_upstream_says_of_its_model_is_only_named(catalogue):
     before = compile_snapshot()
     Deployment.objects.update(capabilities={"max_tokens": 64_000, "capabilities": None}, capabilities_of="gpt-5")
@@ -345,18 +377,16 @@ def test_an_old_revision_is_served_again_under_a_new_number(client, changed):
     assert Route.objects.get().retries == 7  # the database stays as it is
 
 
-def test_nothing_undoes_a_roll_back_until_something_changes(client, changed):
+def test_nothing_undoes_a_roll_back_by_itself(client, changed):
     roll_back_to(1)
+    assert newest().is_pinned
     for _ in range(3):
         publish_changes()
-    changed.route.refresh_from_db()
-    changed.route.save()
-    publish_changes()
-    assert served(client).number == 3
+    assert (newest().number, newest().status, newest().diff) == (4, "draft", ["~ route openai-smart: retries 1 → 7"])
     Provider.objects.update(max_connections=50)
     publish_changes()
-    assert served(client).number == 4
-    assert (served(client).routes[0].retries, served(client).providers[0].max_connections) == (7, 50)
+    assert (newest().number, newest().status) == (5, "draft")
+    assert (served(client).number, served(client).routes[0].retries) == (3, 1)
 
 
 def test_a_valkey_that_lost_everything_is_told_of_the_roll_back(client, changed):

@@ -1,5 +1,6 @@
 """Names lead to routes, and a configuration survives storage byte for byte."""
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from routing.snapshot import (
     LiveSnapshot,
     Provider,
     Route,
+    Secrets,
     Snapshot,
     Target,
     Timeouts,
@@ -115,6 +117,14 @@ FULL = Snapshot(
             headers={"z": "1", "a": "é"},
             timeouts=Timeouts(connect=1.5, first_token=2.0, between_tokens=3.0, total=4.0),
             limits={"rpm": None, "tpm": 5},
+            http2=True,
+            proxy="encrypted-proxy",
+            ca_certificate="-----BEGIN",
+            client_certificate="-----BEGIN",
+            client_key="encrypted-key",
+            queue_size=0,
+            queue_wait=0.5,
+            catalogue=("claude", "claude-é"),
         ),
     ),
     deployments=(
@@ -134,7 +144,11 @@ FULL = Snapshot(
             ),
         ),
     ),
-    routes=(Route(name="r", targets=(Target(deployment="d", priority=2, weight=0, conditions={"b": 1, "a": [2]}),)),),
+    routes=(
+        Route(
+            name="r", hedge=True, targets=(Target(deployment="d", priority=2, weight=0, conditions={"b": 1, "a": [2]}),)
+        ),
+    ),
     aliases=(Alias(name="claude-*", route="r", tenant_id=ALICE), Alias(name="é", route="r")),
 )
 
@@ -152,6 +166,18 @@ def test_equal_configurations_have_equal_bytes():
     assert encode(same) == encode(FULL)
 
 
+def test_what_the_version_before_stored_can_be_read():
+    blob = (
+        b'{"providers":[{"slug":"p","adapter":"openai","base_url":"https://u","dialects":["openai_chat"]}],'
+        b'"routes":[{"name":"r"}]}'
+    )
+    snapshot = decode(blob)
+    [provider], [route] = snapshot.providers, snapshot.routes
+    assert (provider.http2, provider.proxy, provider.ca_certificate, provider.client_key) == (False, "", "", "")
+    assert (provider.queue_size, provider.queue_wait, provider.catalogue) == (100, 5.0, ())
+    assert not route.hedge
+
+
 def test_what_a_newer_version_stored_can_be_read():
     assert decode(b'{"number":3,"from_the_future":[1],"aliases":[{"name":"a","route":"r","new":1}]}').number == 3
 
@@ -163,7 +189,7 @@ def test_what_is_no_configuration_is_refused(blob: bytes):
 
 
 def test_a_live_configuration_is_linked_and_prepared():
-    snapshot = LiveSnapshot(FULL, {"p": "sk-ours"})
+    snapshot = LiveSnapshot(FULL, {"p": Secrets(credential="sk-ours")})
     target = snapshot.routes["r"].targets[0]
     assert target.deployment is snapshot.deployments["d"]
     assert target.deployment.dialects == ("anthropic_messages",)
@@ -214,13 +240,14 @@ def test_either_switch_turns_a_deployment_off(make_deployment, fields: dict[str,
     assert make_deployment(**fields).is_enabled is is_enabled
 
 
-def test_a_unit_price_is_that_of_the_newest_sell_price_in_force(make_deployment):
-    prices = (
-        Price(side="sell", effective_from=1.0, input=Decimal(1), output=Decimal(2)),
-        Price(side="sell", effective_from=5.0, input=Decimal(3), output=Decimal(4), per=1000),
-        Price(side="cost", effective_from=6.0, input=Decimal(9)),
+def test_what_a_request_may_cost_is_told_by_what_we_pay_else_by_what_is_sold(make_deployment):
+    sold = (
+        Price(side="sell", effective_from=100.0, input=Decimal(1), output=Decimal(2), per=1000),
+        Price(side="sell", effective_from=5000.0, input=Decimal(3), output=Decimal(4), per=1000),
     )
-    deployment = make_deployment(prices=prices)
-    assert deployment.unit_price(0.5) is None
-    assert deployment.unit_price(1.0) == Decimal("0.000003")
-    assert deployment.unit_price(9.0) == Decimal("0.007")
+    deployment = make_deployment(prices=sold)
+    assert deployment.expected_cost(1000, 1000, 0.5) == math.inf
+    assert deployment.expected_cost(1000, 1000, 200.0) == 3
+    assert deployment.expected_cost(1000, 1000, 9000.0) == 7
+    bought = (*sold, Price(side="cost", effective_from=100.0, input=Decimal(9), per=1000))
+    assert make_deployment(prices=bought).expected_cost(1000, 1000, 9000.0) == 9

@@ -203,6 +203,16 @@ def test_a_record_holds_what_its_translation_lost(client):
     assert UsageRecord.objects.get(alias="whole").dialect_upstream == ""
 
 
+def test_a_record_holds_how_its_route_was_decided(client):
+    trace = {"route": "smart", "targets": [{"deployment": "large", "why": "first", "weight": 0.5}, {"quoted": "a\0b"}]}
+    append(client, event(trace=trace), event(NOON + timedelta(seconds=1)))
+    assert drain(client).records == 2
+    found = list(UsageRecord.objects.order_by("started_at").values_list("trace", flat=True))
+    trace["targets"][1] = {"quoted": "a\N{REPLACEMENT CHARACTER}b"}
+    assert found == [trace, None]
+    assert UsageRecord.objects.filter(trace__isnull=True).count() == 1
+
+
 def test_a_field_with_a_name_that_cannot_be_stored_is_billed_nevertheless(client):
     append(client, event(losses=loss_records([("a\0b", "degrades", "the upstream's format has no such field")])))
     assert drain(client).records == 1

@@ -47,14 +47,14 @@ def test_days_and_records_that_are_there_get_the_new_columns():
     ensure_partition(today)
     with connection.cursor() as cursor:
         cursor.execute(OLD_RECORD, ["before"])
-    assert not {"losses", "dialect_upstream"} & columns(table)
+    assert not {"losses", "dialect_upstream", "trace"} & columns(table)
 
     executor = MigrationExecutor(connection)
     executor.migrate(executor.loader.graph.leaf_nodes())
-    assert {"losses", "dialect_upstream"} <= columns(table)
+    assert {"losses", "dialect_upstream", "trace"} <= columns(table)
     assert "losses <> '[]'" in indexes(table)
     with connection.cursor() as cursor:
         cursor.execute(OLD_RECORD, ["a drain of the version before, which runs until it is replaced"])
-    assert list(UsageRecord.objects.values_list("losses", "dialect_upstream")) == [([], "")] * 2
+    assert list(UsageRecord.objects.values_list("losses", "dialect_upstream", "trace")) == [([], "", None)] * 2
     assert not UsageRecord.objects.translated().exists()
     assert not UsageRecord.objects.lossy().exists()

@@ -51,6 +51,13 @@ def test_it_survives_the_cache(value: Principal):
     assert msgspec.json.decode(msgspec.json.encode(value), type=Principal) == value
 
 
+def test_what_the_version_before_has_cached_can_be_read():
+    cached = b'{"key_id":1,"key_name":"ci","key_prefix":"tg_abcd","tenant_id":2,"tenant":"alice"}'
+    value = msgspec.json.decode(cached, type=Principal)
+    assert (value.priority, value.may_trace) == (1, False)
+    assert (value.refuses_without_valkey, value.allows_catalogue) == (False, False)
+
+
 def test_it_cannot_be_changed_after_it_was_checked():
     with pytest.raises(AttributeError):
         principal().tenant_id = 3  # type: ignore[misc]

@@ -18,6 +18,24 @@ def test_it_knows_whether_and_how_long_its_tenant_stores_responses(alice: Tenant
     assert (principal.stores_responses, principal.response_retention_days) == (is_stored, days)
 
 
+def test_it_knows_what_its_tenant_wants_without_valkey_and_without_a_route(alice: Tenant, charlie: Tenant):
+    alice.without_valkey, alice.allows_catalogue = Tenant.WithoutValkey.REFUSE, True
+    alice.save()
+    found = [principal_of(create_key(tenant=tenant, name="ci")[0]) for tenant in (alice, charlie)]
+    assert [(each.refuses_without_valkey, each.allows_catalogue) for each in found] == [(True, True), (False, False)]
+
+
+@pytest.mark.parametrize(("priority", "rank"), [("low", 0), ("normal", 1), ("high", 2)])
+def test_it_knows_its_place_in_queues_and_whether_it_may_trace(alice: Tenant, priority: str, rank: int):
+    principal = principal_of(create_key(tenant=alice, name="ci", priority=priority, may_trace=True)[0])
+    assert (principal.priority, principal.may_trace) == (rank, True)
+
+
+def test_by_default_a_key_goes_in_the_middle_and_traces_nothing(alice: Tenant):
+    principal = principal_of(create_key(tenant=alice, name="ci")[0])
+    assert (principal.priority, principal.may_trace) == (1, False)
+
+
 def test_by_default_responses_are_stored_for_thirty_days(alice: Tenant):
     principal = principal_of(create_key(tenant=alice, name="ci")[0])
     assert (principal.stores_responses, principal.response_retention_days) == (True, 30)

@@ -3,13 +3,18 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from gateway_site.env import envstr
+from gateway_site.infra.actor import acting_as
 from gateway_site.infra.valkey import StoreUnavailable
 from routing.declaration.apply import Outcome, Refused, apply
 from routing.declaration.schema import read_declaration
-from routing.services import publish
+from routing.models import ConfigRevision
+from routing.services import Published, publish, publish_draft
+
+APPLY = "manage.py apply"  # how revisions name it among those who changed something
 
 
 class Command(BaseCommand):
@@ -23,20 +28,29 @@ class Command(BaseCommand):
             action="store_true",
             help="delete everything that the file does not name, in every section",
         )
-        parser.add_argument("--no-publish", action="store_true", help="do not publish what was changed")
+        publishing = parser.add_mutually_exclusive_group()
+        publishing.add_argument("--no-publish", action="store_true", help="do not publish what was changed")
+        publishing.add_argument(
+            "--publish",
+            action="store_true",
+            help="publish at once what would wait as a draft; refused where a second person has to approve",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         file, is_dry = options["file"], options["dry_run"]
+        if options["publish"] and settings.CONFIG_PUBLISHING == "four_eyes":
+            raise CommandError("--publish is refused: CONFIG_PUBLISHING is four_eyes, somebody else has to publish.")
         declaration = read_declaration(read_text(file), lookup=envstr)
         try:
-            outcome = apply(declaration, prune_unnamed=options["prune"], dry_run=is_dry)
+            with acting_as(APPLY):
+                outcome = apply(declaration, prune_unnamed=options["prune"], dry_run=is_dry)
         except Refused as error:
             for problem in error.problems:
                 self.stderr.write(problem.render("stdin" if file == "-" else file))
             raise CommandError("The file was refused; nothing was changed.") from None
         self.report(outcome, is_dry=is_dry)
         if not is_dry and not options["no_publish"]:
-            self.publish(Path(file).name, outcome)
+            self.publish(Path(file).name, outcome, at_once=options["publish"])
 
     def report(self, outcome: Outcome, *, is_dry: bool) -> None:
         for change in outcome.changes:
@@ -51,17 +65,27 @@ class Command(BaseCommand):
             for key in outcome.new_keys:
                 self.stdout.write(str(key))
 
-    def publish(self, name: str, outcome: Outcome) -> None:
+    def publish(self, name: str, outcome: Outcome, *, at_once: bool) -> None:
         """Publish even when nothing changed: an earlier apply may have been unable to."""
+        changed_by = (APPLY,) if outcome.changes else ()
         try:
-            published = publish(note=f"apply {name}"[:200])
+            published = publish(note=f"apply {name}"[:200], changed_by=changed_by)
+            if at_once and published.draft is not None and not published.errors:
+                published = publish_draft(revision=ConfigRevision.objects.get(number=published.draft))
         except StoreUnavailable as error:
             raise CommandError(f"The configuration is stored and not published: {error}") from None
         if published.errors:
             for sentence in published.errors:
                 self.stderr.write(sentence)
             raise CommandError("The configuration is stored and not published: it cannot be served like this.")
-        if outcome.changes or published.is_new:
+        self.tell(published, outcome)
+
+    def tell(self, published: Published, outcome: Outcome) -> None:
+        if published.draft is not None:
+            is_pinned = settings.CONFIG_PUBLISHING == "automatic"
+            pin = f"Revision {published.number} is pinned by a roll back. " if is_pinned else ""
+            self.stdout.write(f"{pin}Revision {published.draft} is a draft and waits for approval.")
+        elif outcome.changes or published.is_new:
             self.stdout.write(f"Published revision {published.number}.")
 
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from providers.models import Deployment, ModelPrice, Provider
-from routing.models import ConfigRevision, ModelAlias, Route, RouteTarget, StoredResponse
+from routing.models import ConfigRevision, HealthEvent, ModelAlias, Route, RouteTarget, StoredResponse
 from tenants.ledger import ensure_partition
 from tenants.models import (
     ApiKey,
@@ -35,7 +35,7 @@ ROWS = 12
 RECORDS = "/admin/tenants/usagerecord/"
 REVISIONS = "/admin/routing/configrevision/"
 STORED = "/admin/routing/storedresponse/"
-READ_ONLY = (UsageRecord, UsageHour, UsageDay, ConfigRevision, StoredResponse)
+READ_ONLY = (UsageRecord, UsageHour, UsageDay, ConfigRevision, StoredResponse, HealthEvent)
 LOSSES = [
     {"path": "seed", "weight": "degrades", "why": "the upstream has no seed"},
     {"path": "messages[0].<b>", "weight": "cosmetic", "why": "nobody reads it"},
@@ -90,6 +90,7 @@ def filled(key) -> None:
         Member.objects.create(tenant=key.tenant, user=user)
         record(own, losses=LOSSES)
         stored(own, f"resp_{number}")
+        HealthEvent.objects.create(deployment=deployment.slug, kind="breaker_opened", old="closed", new="open")
         rollup = {"tenant": key.tenant, "api_key": own, "alias": "smart", "outcome": "served", "cost_status": "exact"}
         UsageHour.objects.create(starts_at=now, **rollup)
         UsageDay.objects.create(starts_at=now, **rollup)

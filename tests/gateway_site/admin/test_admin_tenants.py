@@ -101,6 +101,24 @@ def test_it_sets_how_long_a_tenant_s_responses_are_stored(console, tenant, error
         assert "response_retention_days" in errors(console.submit(change(tenant), response_retention_days=days))
 
 
+def test_it_sets_what_a_tenant_gets_without_valkey_and_without_a_route(console, tenant, errors):
+    assert console.submit(change(tenant), without_valkey="refuse", allows_catalogue="on").status_code == 302
+    tenant.refresh_from_db()
+    assert (tenant.without_valkey, tenant.allows_catalogue) == ("refuse", True)
+    assert list(errors(console.submit(change(tenant), without_valkey="hope"))) == ["without_valkey"]
+
+
+def test_it_sets_a_key_s_priority_and_whether_it_may_trace(console, tenant, errors):
+    made = console.submit(f"{KEYS}add/", tenant=str(tenant.pk), name="ci", priority="high", may_trace="on")
+    assert made.status_code == 200
+    key = ApiKey.objects.get()
+    assert (key.priority, key.may_trace) == ("high", True)
+    assert console.submit(change(key), priority="low").status_code == 302
+    key.refresh_from_db()
+    assert (key.priority, key.may_trace) == ("low", True)
+    assert list(errors(console.submit(change(key), priority="urgent"))) == ["priority"]
+
+
 def test_wrong_input_names_the_field(console, errors):
     response = console.submit(
         f"{TENANTS}add/",

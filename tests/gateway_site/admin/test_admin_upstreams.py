@@ -5,12 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from django.utils import timezone
 
 from gateway_site.infra import secrets
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ModelAlias, Route, RouteTarget
+from tests.providers.pem import identity
 
 PROVIDERS = "/admin/providers/provider/"
 DEPLOYMENTS = "/admin/providers/deployment/"
@@ -98,6 +100,81 @@ def test_a_new_credential_is_not_removed_at_once(console, provider, errors):
     response = console.submit(change(provider), credential="sk-another", clear_credential="on")
     assert list(errors(response)) == ["clear_credential"]
     assert credential_of(provider) == CREDENTIAL
+
+
+SECRETS = {"proxy": "http://us:hush-proxy@proxy.test:3128", "client_key": identity()[1]}
+
+
+@pytest.fixture
+def guarded(provider) -> Provider:
+    """A provider behind a proxy, with certificates."""
+    provider.set_proxy(SECRETS["proxy"])
+    provider.set_client_key(SECRETS["client_key"])
+    provider.ca_certificate = provider.client_certificate = identity()[0]
+    provider.full_clean()
+    provider.save()
+    return provider
+
+
+def secret_of(provider: Provider, name: str) -> str:
+    provider.refresh_from_db()
+    stored = getattr(provider, f"{name}_encrypted")
+    return secrets.decrypt(stored) if stored else ""
+
+
+def test_it_sets_how_a_provider_is_reached(console, provider):
+    certificate = identity()[0]
+    given = {"ca_certificate": certificate.replace("\n", "\r\n") + "\r\n", "client_certificate": certificate}
+    response = console.submit(change(provider), http2="on", queue_size="0", queue_wait="0.5", **given, **SECRETS)
+    assert response.status_code == 302
+    assert {name: secret_of(provider, name) for name in SECRETS} == SECRETS
+    assert (provider.ca_certificate, provider.client_certificate) == (certificate, certificate)
+    assert (provider.http2, provider.queue_size, provider.queue_wait) == (True, 0, 0.5)
+
+
+def test_a_proxy_and_a_client_key_are_in_no_page(console, guarded):
+    refused = console.submit(change(guarded), slug="", **SECRETS)
+    history = change(guarded).replace("/change/", "/history/")
+    for page in (refused, *(console.get(url) for url in (PROVIDERS, change(guarded), history))):
+        text = page.content.decode()
+        assert page.status_code == 200
+        assert "hush-proxy" not in text
+        assert "PRIVATE KEY" not in text
+        assert guarded.proxy_encrypted not in text
+        assert guarded.client_key_encrypted not in text
+
+
+def test_empty_fields_keep_the_proxy_and_the_client_key(console, guarded):
+    assert console.submit(change(guarded), name="Renamed").status_code == 302
+    assert {name: secret_of(guarded, name) for name in SECRETS} == SECRETS
+    assert LogEntry.objects.get().get_change_message() == "Changed Name."
+
+
+def test_boxes_remove_the_proxy_and_the_client_key(console, guarded):
+    response = console.submit(change(guarded), clear_proxy="on", clear_client_key="on", client_certificate="")
+    assert response.status_code == 302
+    assert {name: secret_of(guarded, name) for name in SECRETS} == {"proxy": "", "client_key": ""}
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"proxy": "socks5://proxy.test"}, "proxy"),
+        ({"proxy": "http://proxy.test", "clear_proxy": "on"}, "clear_proxy"),
+        ({"ca_certificate": "nonsense"}, "ca_certificate"),
+        ({"client_certificate": "nonsense"}, "client_certificate"),
+        ({"client_certificate": ""}, "client_certificate"),
+        ({"clear_client_key": "on"}, "client_key"),
+        ({"client_key": "nonsense"}, "client_key"),
+        ({"client_key": identity("another")[1]}, "client_key"),
+        ({"queue_wait": "0.01"}, "queue_wait"),
+        ({"queue_wait": "301"}, "queue_wait"),
+        ({"queue_size": "-1"}, "queue_size"),
+    ],
+)
+def test_a_connection_that_cannot_be_made_names_the_field(console, guarded, errors, given, field):
+    assert list(errors(console.submit(change(guarded), **given))) == [field]
+    assert {name: secret_of(guarded, name) for name in SECRETS} == SECRETS
 
 
 def test_wrong_input_names_the_field(console, errors):
@@ -188,6 +265,22 @@ def test_a_price_without_a_unit_names_the_field(console, deployment, errors):
         },
     )
     assert set(errors(response)) == {"dialect", "prices-0-input", "prices-0-currency"}
+
+
+def test_it_sets_how_often_a_deployment_is_probed(console, deployment, errors):
+    assert list(errors(console.submit(change(deployment), probe_every="9"))) == ["probe_every"]
+    for written, stored in (("60", 60), ("", None)):
+        assert console.submit(change(deployment), probe_every=written).status_code == 302
+        deployment.refresh_from_db()
+        assert deployment.probe_every == stored
+
+
+def test_it_sets_whether_a_route_hedges(console, deployment):
+    route = Route.objects.create(name="smart")
+    RouteTarget.objects.create(route=route, deployment=deployment)
+    assert console.submit(change(route), hedge="on").status_code == 302
+    route.refresh_from_db()
+    assert route.hedge
 
 
 def test_a_deployment_is_switched(console, deployment):

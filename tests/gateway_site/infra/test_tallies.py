@@ -63,6 +63,18 @@ def test_a_level_goes_up_and_down(registry):
     assert registry.get_sample_value("open") == 0
 
 
+def test_levels_with_labels_are_told_apart(registry):
+    level = Level(Gauge("waiting", "…", ["provider"], registry=registry))
+    level.change(2, "a")
+    level.change(1, "b")
+    tallies.flush()
+    level.change(-2, "a")
+    assert level.value == 1
+    tallies.flush()
+    assert registry.get_sample_value("waiting", {"provider": "a"}) == 0
+    assert registry.get_sample_value("waiting", {"provider": "b"}) == 1
+
+
 async def test_in_a_loop_nobody_has_to_flush(registry):
     count = Count(Counter("late", "…", registry=registry))
     count.add()

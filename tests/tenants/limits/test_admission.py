@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from gateway_site.infra.valkey import HotValkey, StoreUnavailable
-from tenants.errors import RateLimited
+from tenants.errors import RateLimited, Unavailable
 from tenants.limits import admission
 from tenants.limits.admission import RESERVE, SCRIPTS, USAGE_STREAM, Admission, Reservation
 from tenants.limits.spool import Spool, SpooledSettle
@@ -465,16 +465,161 @@ async def test_events_of_hundreds_at_once_all_arrive(gate):
 # --- Without Valkey ------------------------------------------------------------------------------------------
 
 
-async def test_without_valkey_requests_are_admitted_and_hold_nothing_there(tmp_path):
+@asynccontextmanager
+async def gate_nowhere(tmp_path: Path, *, peers: int = 1) -> AsyncIterator[Gate]:
     async with gate_at(OwnValkey(tmp_path / "nowhere").url, tmp_path / "spool") as gate:
-        alice = caller(rate(1), at_once(1))
-        reservations = [await gate.reserve(alice) for _ in range(5)]
-        assert all(each.is_degraded and each.headers == () for each in reservations)
+        gate.admission.peers = peers
+        yield gate
+
+
+async def test_without_valkey_a_worker_admits_its_share(tmp_path):
+    async with gate_nowhere(tmp_path, peers=4) as gate:
+        assert await gate.admitted(50, caller(rate(20))) == 5
+        assert await gate.admitted(50, caller(rate(2, id=3))) == 1
+        assert await gate.admitted(50, caller(rate(20, id=4), tenant="charlie", key_id=2)) == 5
+
+
+async def test_without_valkey_answers_tell_limits_as_they_do_with_it(tmp_path):
+    async with gate_nowhere(tmp_path) as gate:
+        alice = caller(rate(2, MINUTE))
+        reservation = await gate.reserve(alice)
+        assert reservation.is_degraded
+        assert [name for name, _ in reservation.headers] == [
+            b"x-ratelimit-limit-requests",
+            b"x-ratelimit-remaining-requests",
+            b"x-ratelimit-reset-requests",
+        ]
+        assert reservation.headers[1][1] == b"1"
+        await gate.reserve(alice)
+        error = await gate.refusal(alice)
+        assert (error.status, error.code) == (429, "rate_limited")
+        assert error.message.startswith("The limit of 2 requests per minute of tenant 'alice' is reached.")
+        assert error.headers["x-ratelimit-remaining-requests"] == "0"
+        assert 57_000 <= int(error.headers["retry-after-ms"]) <= 63_000
+
+
+async def test_without_valkey_end_users_are_counted_each_alone(tmp_path):
+    async with gate_nowhere(tmp_path) as gate:
+        alice = caller(rate(3, per_end_user=True))
+        assert await gate.admitted(9, alice, end_user="dora") == 3
+        assert await gate.admitted(9, alice, end_user="emil") == 3
+
+
+async def test_without_valkey_requests_at_once_are_given_back_by_settling(tmp_path):
+    async with gate_nowhere(tmp_path) as gate:
+        alice = caller(at_once(2))
+        held = [await gate.reserve(alice) for _ in range(2)]
+        assert (await gate.refusal(alice)).code == "too_many_requests_at_once"
+        await gate.admission.settle(held[0], b"{}")
+        assert await gate.admitted(3, alice) == 1
         await gate.admission.renew_leases()
 
 
+async def test_without_valkey_a_tenant_may_rather_be_refused(tmp_path):
+    async with gate_nowhere(tmp_path) as gate:
+        strict = msgspec.structs.replace(caller(rate(100)), refuses_without_valkey=True)
+        with pytest.raises(Unavailable) as caught:
+            await gate.reserve(strict)
+        assert (caught.value.status, caught.value.code) == (503, "limits_unavailable")
+        assert caught.value.headers == {"retry-after": "2"}
+        assert await gate.admits(caller(rate(100), tenant="charlie", key_id=2))
+        assert len(gate.admission.active) == 1
+
+
+async def test_what_runs_when_valkey_is_lost_counts_on(own_gate, own_server):
+    slots = at_once(3)
+    before = [await own_gate.reserve(caller(slots)) for _ in range(2)]
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    assert await own_gate.admitted(5, caller(slots)) == 1
+    await own_gate.admission.settle(before[0], b"{}")
+    assert await own_gate.admitted(5, caller(slots)) == 1
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+
+
+async def test_limits_are_shared_again_when_valkey_is_back(own_gate, own_server):
+    alice = caller(rate(4))
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    assert await own_gate.admitted(9, alice) == 4
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert await own_gate.admitted(9, alice) == 4
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    assert await own_gate.admitted(9, alice) == 4  # nothing is left of the time before
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+
+
+async def test_a_refusal_whose_admission_was_lost_gives_its_lease_back(own_gate, own_server):
+    slots = at_once(5)
+    strict = msgspec.structs.replace(caller(slots), refuses_without_valkey=True)
+    own_server.freeze()
+    with pytest.raises(Unavailable):
+        await own_gate.reserve(strict)  # Valkey has it and never says so
+    own_server.thaw()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    await own_gate.admission.replay()
+    assert await own_gate.leases(slots) == []
+    assert await own_gate.events() == []
+
+
+async def test_a_frozen_valkey_keeps_one_request_waiting_and_not_every_one(own_gate, own_server):
+    alice = caller(rate(1_000))
+    own_server.freeze()
+    await own_gate.reserve(alice)
+    began = time.monotonic()
+    for _ in range(200):
+        await own_gate.reserve(alice)
+        await asyncio.sleep(0.005)  # long enough for tries to connect, whose end nobody waits for
+    assert time.monotonic() - began < 2.5
+    own_server.thaw()
+    await eventually(lambda: own_gate.valkey.is_connected)
+
+
+async def test_what_valkey_forgot_with_its_death_is_settled_once_more(own_gate, own_server):
+    reservations = [await own_gate.reserve(caller()) for _ in range(50)]
+    for each in reservations:
+        await own_gate.admission.settle(each, each.request_id.encode())
+    assert len(await own_gate.events()) == 50
+    own_server.kill()  # it keeps nothing on disk
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert await own_gate.events() == []
+    assert await own_gate.admission.replay() == 0
+    assert await own_gate.events() == [each.request_id.encode() for each in reservations]
+
+
+async def test_what_is_settled_once_more_counts_once(own_gate, own_server):
+    reservation = await own_gate.reserve(caller())
+    await own_gate.admission.settle(reservation, b"{}")
+    own_server.freeze()
+    with pytest.raises(StoreUnavailable):
+        await own_gate.valkey.call("PING")
+    own_server.thaw()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    await own_gate.admission.replay()
+    assert await own_gate.events() == [b"{}"]
+
+
+async def test_a_worker_that_stops_while_valkey_is_away_leaves_what_is_doubtful_on_disk(own_gate, own_server):
+    reservation = await own_gate.reserve(caller())
+    await own_gate.admission.settle(reservation, b"{}")
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    assert own_gate.spool.is_empty
+    own_gate.admission.spool_doubtful()
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert await own_gate.admission.replay() == 1
+    assert await own_gate.events() == [b"{}"]
+
+
 async def test_what_is_settled_while_valkey_is_away_comes_back_exactly_once(own_gate, own_server):
-    slots = at_once(1)
+    slots = at_once(2)
     reservation = await own_gate.reserve(caller(slots))
     own_server.kill()
     await eventually(lambda: not own_gate.valkey.is_connected)

@@ -1,0 +1,52 @@
+"""A client that goes away: its request is cancelled, or read to its end where the route drains."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from routing.exchange import Exchange
+
+type Receive = Callable[[], Awaitable[Any]]
+
+WATCH_AFTER_SECONDS = 0.25  # short requests end before anybody could have left
+DRAIN_SECONDS = 120.0  # how long an upstream is read on for a client that has left
+
+
+class Departure:
+    """Cancels the task that made it when the client closes its connection.
+
+    Where the route's policy is `drain` the task goes on, for `DRAIN_SECONDS` at most: what it sends goes nowhere, and
+    what the upstream reports of its usage is known in the end.
+    """
+
+    __slots__ = ("_exchange", "_handle", "_receive", "_task", "_watcher")
+
+    def __init__(self, receive: Receive, exchange: Exchange) -> None:
+        self._receive = receive
+        self._exchange = exchange
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[Any] | None = None
+        self._handle = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._watch)
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._handle.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _watch(self) -> None:
+        self._watcher = asyncio.ensure_future(self._receive())
+        self._watcher.add_done_callback(self._left)
+
+    def _left(self, watcher: "asyncio.Task[Any]") -> None:
+        if watcher.cancelled() or watcher.exception() is not None or self._task is None:
+            return
+        if watcher.result()["type"] != "http.disconnect" or self._task.done():
+            return
+        exchange = self._exchange
+        exchange.is_client_gone = True
+        drains = exchange.route is not None and exchange.route.facts.on_disconnect == "drain"
+        if drains and exchange.is_generating:
+            self._handle = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._task.cancel)
+        else:
+            self._task.cancel()

@@ -1,0 +1,47 @@
+"""Whether the stores that the environment names can be reached, before there are settings. Nothing of Django here."""
+
+from contextlib import suppress
+from urllib.parse import unquote, urlsplit
+
+CONNECT_SECONDS = 5
+
+
+class StoreAway(Exception):
+    """A store does not answer now, which may change; the message has no password."""
+
+
+def connect_to_postgres(url: str) -> None:
+    """Connect and leave; raises StoreAway, or the driver's errors for a URL that is none."""
+    import psycopg  # here and not above: megabytes that are not needed with embedded stores
+
+    try:
+        psycopg.connect(url, connect_timeout=CONNECT_SECONDS).close()
+    except psycopg.OperationalError as error:
+        raise StoreAway(reason_of(error, url)) from None
+
+
+def connect_to_valkey(url: str) -> None:
+    """Connect and leave; raises StoreAway, or the driver's errors for a URL that is none."""
+    import redis  # here and not above, as psycopg
+
+    client = redis.Redis.from_url(url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS)
+    try:
+        with client:
+            client.ping()
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreAway(reason_of(error, url)) from None
+
+
+def reason_of(error: Exception, url: str) -> str:
+    """Return the first line of what went wrong, without the password."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return without_password(reason, url)
+
+
+def without_password(text: str, url: str) -> str:
+    """Blot out the URL and its password, however a driver spells them in its message."""
+    with suppress(ValueError):
+        password = urlsplit(url).password or ""
+        for spelling in (url, password, unquote(password)):
+            text = text.replace(spelling, "***") if spelling else text
+    return text
