@@ -30,6 +30,11 @@ app.conf.beat_schedule = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "ask providers which models they have": {
+        "task": "providers.fetch_catalogues",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
     "probe deployments": {
         "task": "providers.probe_deployments",
         "schedule": 10.0,

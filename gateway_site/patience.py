@@ -26,14 +26,15 @@ EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 class Patience:
     """Begins the answer of a streamed request when its upstream takes long."""
 
-    __slots__ = ("_exchange", "_handle", "_pinging", "_send", "has_begun")
+    __slots__ = ("_exchange", "_handle", "_pinging", "_seconds", "_send", "has_begun")
 
-    def __init__(self, exchange: Exchange, send: Send) -> None:
+    def __init__(self, exchange: Exchange, send: Send, *, seconds: float = PING_SECONDS) -> None:
+        self._seconds = seconds
         self._exchange = exchange
         self._send = send
         self._pinging: asyncio.Task[None] | None = None
         self.has_begun = False
-        self._handle = asyncio.get_running_loop().call_later(PING_SECONDS, self._begin)
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._begin)
 
     async def stop(self) -> None:
         """Send no more pings."""
@@ -71,7 +72,7 @@ class Patience:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         while True:
             await self._body(DIALECTS[exchange.dialect].ping, more=True)
-            await asyncio.sleep(PING_SECONDS)
+            await asyncio.sleep(self._seconds)
 
     async def _end(self, content: bytes) -> None:
         await self._body(content, more=False)

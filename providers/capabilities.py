@@ -1,8 +1,7 @@
 """What upstreams say of their models: `GET /v1/models/{id}` of Anthropic, kept with the deployment for `profiles.py`.
 
-Source: https://docs.anthropic.com/en/api/models. It is asked through the same transport as everything else, so the same
-checks of addresses hold. One provider's models are asked about one after the other, and no further ones when it cannot be
-reached. Whatever goes wrong, what was known before stays.
+Source: https://docs.anthropic.com/en/api/models. How it is asked: `inquiry.py`. Whatever goes wrong, what was known before
+stays.
 """
 
 import asyncio
@@ -16,30 +15,20 @@ import msgspec
 import structlog
 from django.db import DataError, transaction
 from django.utils import timezone
-from yarl import URL
 
 from gateway_site.infra import secrets
-from providers.addresses import refuse_private_address
-from providers.models import Deployment, Provider
-from providers.pool import Pool
-from providers.registry import ADAPTERS
-from providers.transport import Transport, TransportError, Upstream
+from providers.inquiry import Inquiry, NoAnswer, ask_all, get, inquiry
+from providers.models import Deployment
+from providers.registry import ADAPTERS, DIALECTS
+from providers.transport import Transport
 
 log = structlog.get_logger("tollgate.capabilities")
 
 DIALECT = "anthropic_messages"
-HEADERS = {"accept": "application/json", "user-agent": "tollgate", "anthropic-version": "2023-06-01"}
 ANSWER_SECONDS = 10.0  # for one answer
-TOTAL_SECONDS = 120.0  # for all of them: a Celery process waits
-PROVIDERS_AT_ONCE = 4
 MAX_ANSWER_BYTES = 256 * 1024
-NOT_TOLD = frozenset({404, 405, 501})  # many servers that speak the dialect have no such endpoint
 
 type Capabilities = dict[str, Any]
-
-
-class NoAnswer(Exception):
-    """The upstream did not say anything that can be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +37,7 @@ class Question:
 
     deployments: tuple[Deployment, ...]
     model: str
-    pool: Pool
-    url: str
-    headers: tuple[tuple[str, str], ...]
+    inquiry: Inquiry
 
 
 def fetch() -> int:
@@ -79,87 +66,27 @@ def questions() -> Iterable[Question]:
 
 def _question(deployments: tuple[Deployment, ...]) -> Question:
     provider, model = deployments[0].provider, deployments[0].model
-    if not provider.allow_private_address:
-        refuse_private_address(provider.effective_base_url)
     path = f"/v1/models/{quote(model, safe='')}"
-    return Question(
-        deployments=deployments,
-        model=model,
-        pool=provider.pool(),
-        url=ADAPTERS[provider.adapter].url(provider.effective_base_url, "model", path),
-        headers=_headers(provider),
-    )
-
-
-def _headers(provider: Provider) -> tuple[tuple[str, str], ...]:
-    """The operator's own come before the adapter's, and these before ours."""
-    adapter = ADAPTERS[provider.adapter]
-    credential = secrets.decrypt(provider.credential_encrypted) if provider.has_credential else ""
-    own = {name.lower(): value for name, value in provider.headers.items()}
-    return tuple((HEADERS | dict(adapter.headers) | own).items()) + adapter.authorize(credential)
+    asked = inquiry(provider, name="model", path=path, headers=dict(DIALECTS[DIALECT].headers))
+    return Question(deployments=deployments, model=model, inquiry=asked)
 
 
 # --- Asking ------------------------------------------------------------------------------------------------
 
 
 async def _ask_all(asked: list[Question], *, patience: float = ANSWER_SECONDS) -> list[tuple[Question, Capabilities]]:
-    transport = Transport()
-    answers: list[tuple[Question, Capabilities]] = []
-    places = asyncio.Semaphore(PROVIDERS_AT_ONCE)
-    try:
-        async with asyncio.timeout(TOTAL_SECONDS), asyncio.TaskGroup() as group:
-            for _, of_provider in groupby(asked, key=lambda question: question.pool):
-                group.create_task(_ask_provider(transport, list(of_provider), places, patience, answers))
-    except TimeoutError:
-        log.warning("capabilities_unfinished", answered=len(answers), asked=len(asked))
-    finally:
-        await transport.aclose()
-    return answers
-
-
-async def _ask_provider(
-    transport: Transport,
-    asked: list[Question],
-    places: asyncio.Semaphore,
-    patience: float,
-    answers: list[tuple[Question, Capabilities]],
-) -> None:
-    async with places:
-        for question in asked:
-            try:
-                async with asyncio.timeout(patience):
-                    answer = await _ask(transport, question)
-            except NoAnswer:
-                _warn(question.deployments)
-            except (TransportError, TimeoutError):
-                _warn(question.deployments)
-                return
-            else:
-                if answer is not None:
-                    answers.append((question, answer))
+    answers = await ask_all(asked, _ask, patience=patience)
+    for question in answers.failed:
+        _warn(question.deployments)
+    if not answers.is_finished:
+        log.warning("capabilities_unfinished", answered=len(answers.given), asked=len(asked))
+    return [(question, answer) for question, answer in answers.given if answer is not None]
 
 
 async def _ask(transport: Transport, question: Question) -> Capabilities | None:
     """Return what the upstream says, None when it does not tell; raises NoAnswer and TransportError."""
-    url = URL(question.url, encoded=True)
-    upstream = await transport.open(question.pool, url, headers=question.headers, body=b"", method="GET")
-    try:
-        if upstream.status in NOT_TOLD:
-            return None
-        if upstream.status != 200:
-            raise NoAnswer
-        return _told(await _read(upstream))
-    finally:
-        upstream.finish(is_answered=False)
-
-
-async def _read(upstream: Upstream) -> bytes:
-    body = b""
-    while chunk := await upstream.read_chunk():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise NoAnswer
-    return body
+    body = await get(transport, question.inquiry, most_bytes=MAX_ANSWER_BYTES)
+    return None if body is None else _told(body)
 
 
 def _told(body: bytes) -> Capabilities | None:

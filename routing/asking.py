@@ -135,7 +135,7 @@ class Asking:
             result = judge_early(failed, outbound, self.record, policy_falls_back=policy_falls_back)
         except UpstreamFailed as error:
             self.record.result = error.code
-            result = Result(verdict=Verdict.RETRY, error=error, is_healthy=False, reason=error.message)
+            result = Result(verdict=Verdict.RETRY, error=error, is_healthy=False, reason=error.code)
         result.outbound = outbound
         return result
 

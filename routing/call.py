@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Pairs", "Response", "Upstreams"]
 
 
+SHORTEST_HEDGE_SECONDS = 0.1  # below that, jitter would look late
+
+
 class Upstreams(Protocol):
     """What a call needs to reach deployments: the runtime offers it."""
 
@@ -53,16 +56,13 @@ class Call:
     headers: Pairs  # that every answer gets
     timeout: float | None = None  # seconds, by the client's own wish
     hedged: list[LiveTarget] = field(default_factory=list)  # asked beside another: not asked again
+    exchange: "Exchange" = field(init=False)  # what is known of the request
+    route: LiveRoute = field(init=False)
+    seconds: float = field(init=False)  # that it may take, over all its attempts
 
-    @property
-    def exchange(self) -> "Exchange":
-        """What is known of the request."""
-        return self.request.exchange
-
-    @property
-    def route(self) -> LiveRoute:
-        """The plan's route."""
-        return self.plan.route
+    def __post_init__(self) -> None:
+        self.exchange, self.route = self.request.exchange, self.plan.route
+        self.seconds = _total_seconds(self.plan, self.timeout)
 
     @property
     def tenant(self) -> str:
@@ -71,15 +71,8 @@ class Call:
         return principal.tenant if principal is not None else ""
 
     def seconds_left(self) -> float:
-        """Return how long the request may still take, over all its attempts."""
-        return self.exchange.started + self.total_seconds() - monotonic()
-
-    def total_seconds(self) -> float:
-        """Return how long the request may take: the route's time, else its providers', never more than the client's."""
-        total = self.route.facts.total_timeout
-        if total is None:
-            total = max((target.deployment.provider.timeouts.total for target in self.plan.targets), default=0.0)
-        return total if self.timeout is None else min(total, self.timeout)
+        """Return how long the request may still take."""
+        return self.exchange.started + self.seconds - monotonic()
 
     async def answer(self) -> Response:
         """Ask, and settle what is whole; raises what the last attempt says when no answer is to be delivered."""
@@ -89,13 +82,14 @@ class Call:
         """Try until an attempt's result is to be delivered; raises what the last one says when none is."""
         exchange = self.exchange
         exchange.plan = self.plan
-        deadline = exchange.started_at + self.total_seconds()
+        deadline = exchange.started_at + self.seconds
         steps = attempts(self.plan, random=random.random, now=time, deadline=deadline)
         attempt = next(steps, None)
         best: Result | None = None
         while attempt is not None:
             if attempt.pause_seconds:
                 await asyncio.sleep(attempt.pause_seconds)
+                exchange.upstream_seconds += attempt.pause_seconds  # waited for its sake
             result = await self._attempt(attempt)
             best = _more_telling(best, result)
             attempt = _advance(steps, result, self.hedged)
@@ -134,7 +128,10 @@ class Call:
         asking = self._asking(attempt)
         is_stream = self.request.inbound.facts.is_stream
         late = deployment.health.latency(is_stream).p95() if self.route.facts.hedge else None
-        result = await asking.run() if late is None else await self._hedge(asking, late)
+        if late is None:
+            result = await asking.run()
+        else:
+            result = await self._hedge(asking, max(late, SHORTEST_HEDGE_SECONDS))
         if result.outbound is not None:
             exchange.deployment, exchange.outbound = result.outbound.deployment, result.outbound
         if is_stream and result.verdict is Verdict.DELIVER:
@@ -180,6 +177,14 @@ class Call:
         if self.exchange.wants_trace:
             response.pairs = [*response.pairs, trace_header(self.exchange)]
         return response
+
+
+def _total_seconds(plan: Plan, timeout: float | None) -> float:
+    """Return how long a request may take: the route's time, else its providers', never more than the client's own."""
+    total = plan.route.facts.total_timeout
+    if total is None:
+        total = max((target.deployment.provider.timeouts.total for target in plan.targets), default=0.0)
+    return total if timeout is None else min(total, timeout)
 
 
 async def _first_answer(tasks: Iterable["asyncio.Task[Result]"]) -> "asyncio.Task[Result]":

@@ -23,7 +23,7 @@ import msgspec
 from gateway_site.infra import telemetry
 from gateway_site.infra.tallies import Count, Level, Timing
 from routing.policy.fair_queue import Entry, FairQueue, QueueFull
-from routing.policy.headroom import Allowance, read_headroom
+from routing.policy.headroom import Allowance, is_scarce, read_headroom
 from routing.policy.token_bucket import TokenBucket
 from routing.snapshot import Provider
 from tenants.errors import ProviderSaturated
@@ -153,10 +153,15 @@ class Gate:
         return len(self._queue) > 0 or self._delay(1, monotonic()) > 0
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nobody is in or before it."""
+        return not self.in_use and not len(self._queue)
+
+    @property
     def is_needless(self) -> bool:
         """Whether it could be taken away: it has no limits, nobody is in or before it, and the vendor has said nothing."""
         limits = (self._max_concurrency, self._requests, self._tokens, self._requests_left, self._tokens_left)
-        return not self.in_use and not len(self._queue) and limits.count(None) == len(limits)
+        return self.is_empty and limits.count(None) == len(limits)
 
     async def enter(self, *, tenant: str, priority: int, tokens: int, wait: float) -> Permit:
         """Return a place at once if there is room, else when it is this request's turn; raises ProviderSaturated."""
@@ -451,6 +456,9 @@ class Gates:
     def learn(self, deployment: str, provider: Provider, headers: HeaderPairs, now: float) -> None:
         """Heed what an answer's headers say is left for a deployment, also of one that had no gate yet."""
         gate = self._learned.get(deployment)
+        if (gate is None or gate.is_empty) and not is_scarce(headers):
+            self._learned.pop(deployment, None)  # there is plenty again
+            return
         if gate is None or gate.provider != provider.slug:
             if not heeds_vendor(provider) or read_headroom(headers, now) is None:
                 return

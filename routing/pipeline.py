@@ -10,13 +10,13 @@ from msgspec import structs
 from providers.canonical.inbound import Facts, Inbound, Operation
 from providers.canonical.losses import Loss, Weight
 from providers.dialects.base import Dialect
-from providers.dialects.fields import check_name
+from providers.dialects.fields import check_name, clean_name
 from providers.registry import DIALECTS
 from providers.wire.splice import MalformedJson, read_members
 from routing.account import Account
 from routing.call import Call, Response
 from routing.continuation import Continuation, out_of_reach
-from routing.headers import forwardable
+from routing.headers import HeaderPairs, forwardable
 from routing.outbound import ClientRequest
 from routing.policy.conditions import NO_WISHES, Wishes, read_wishes
 from routing.policy.fair_queue import effective_priority
@@ -33,6 +33,7 @@ from tenants.errors import (
 from tenants.principal import Principal
 
 NAMES_SHOWN = 20
+SESSION_HEADER = b"x-claude-code-session-id"
 RESTING = frozenset(REASONS.values())  # reasons that pass by themselves
 
 
@@ -55,7 +56,7 @@ async def read_and_plan(
     asked, route = read_and_route(request, operation, model)
     principal, pinned = request.principal, ""
     wishes = read_wishes(
-        request.header_pairs, with_headers=route.looks_at_headers, caller=caller_of(asked.inbound.facts, principal)
+        request.header_pairs, with_headers=route.has_conditions, caller=caller_of(asked.inbound.facts, principal)
     )
     asked.exchange.wants_trace = wishes.trace and principal.may_trace
     asked.priority = effective_priority(principal.priority, wishes.priority)
@@ -112,13 +113,25 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
     except MalformedJson as error:
         raise InvalidRequest(str(error), code="invalid_json") from None
     facts = dialect.read_facts(members, operation)
+    if model:
+        facts = structs.replace(facts, model=check_name(model, "model"))
+    if not facts.session and (session := session_of(request.header_pairs)):
+        facts = structs.replace(facts, session=session)
     return Inbound(
         operation=operation,
         members=members,
-        facts=structs.replace(facts, model=check_name(model, "model")) if model else facts,
+        facts=facts,
         headers=forwardable(request.header_pairs),
         query=request.scope.get("query_string", b""),
     )
+
+
+def session_of(headers: HeaderPairs) -> str:
+    """Return the session that Claude Code names in a header; empty when there is none."""
+    for name, value in headers:
+        if name == SESSION_HEADER:
+            return clean_name(value.decode("latin-1"))
+    return ""
 
 
 def plan_for(

@@ -135,8 +135,12 @@ class Runtime:
         health = deployment.health
         if not self.health.take_slot(health, time()):
             return False
-        if await self.sharing.claim_slot(health.deployment):
-            return True
+        try:
+            if await self.sharing.claim_slot(health.deployment):
+                return True
+        except asyncio.CancelledError:
+            self.give_back_slot(deployment)  # it may have been claimed all the same
+            raise
         health.breaker.give_back_slot()
         return False
 

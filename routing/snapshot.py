@@ -124,6 +124,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 EMPTY = Snapshot()
 PRICES_SECONDS = 60.0
+LONGEST_SLUG = 63  # of a deployment, in the ledger too
 LIST_HEADERS = frozenset({"anthropic-beta", "openai-beta"})  # the operator's and the client's values both count
 _decode = msgspec.json.Decoder(Snapshot).decode
 
@@ -283,11 +284,11 @@ class LiveTarget:
 class LiveRoute:
     """A route with its targets, in order of priority."""
 
-    __slots__ = ("facts", "header", "looks_at_headers", "targets")
+    __slots__ = ("facts", "has_conditions", "header", "targets")
 
     def __init__(self, facts: Route, targets: Iterable[LiveTarget]) -> None:
         self.facts = facts
-        self.looks_at_headers = any("header" in target.conditions for target in facts.targets)
+        self.has_conditions = any(target.conditions for target in facts.targets)
         self.targets = tuple(sorted(targets, key=lambda target: target.facts.priority))
         self.header = (b"x-tollgate-route", facts.name.encode("ascii", "replace"))
 
@@ -348,11 +349,23 @@ class _Catalogue:
     def _make(self, model: str, providers: Iterable[Provider]) -> LiveRoute:
         targets = []
         for provider in providers:
-            facts = Deployment(slug=f"{provider.slug}/{model}"[:63], provider=provider.slug, model=model)
+            facts = Deployment(slug=_catalogue_slug(provider.slug, model), provider=provider.slug, model=model)
             deployment = LiveDeployment(facts, provider, self._secrets.get(provider.slug, NO_SECRETS))
             self._equip(deployment)
             targets.append(LiveTarget(Target(deployment=facts.slug), deployment))
         return LiveRoute(Route(name=model, targets=tuple(target.facts for target in targets)), targets)
+
+
+def _catalogue_slug(provider: str, model: str) -> str:
+    """Return the name of a deployment that nobody configured: no other has it, and it fits the ledger's column.
+
+    No deployment of an operator's has a slash. What is cut or rewritten has a tilde and a hash, and nothing else has one.
+    """
+    name = f"{provider}/{model}"
+    if len(name) <= LONGEST_SLUG and name.isascii() and "~" not in name:
+        return name
+    digest = f"~{name_hash(name):016x}"
+    return name.encode("ascii", "replace").decode()[: LONGEST_SLUG - len(digest)] + digest
 
 
 class LiveSnapshot:

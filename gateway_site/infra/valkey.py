@@ -95,7 +95,6 @@ class Script:
 
 DEADLINE_SECONDS = 0.5  # what a request may wait for Valkey, once: then the connection is given up
 CONNECT_SECONDS = 1.0  # for a new connection; nobody but a worker's start waits for it
-STALL_SECONDS = 0.1  # a timer that is later than this says that our own loop stood still
 
 
 class HotValkey:
@@ -220,7 +219,6 @@ class _Protocol(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._looks_at = 0.0  # when the watch is due
         self._progressed_at = 0.0  # the last reply, or the command that ended an idle time
         self._reason = "closed by Valkey"
 
@@ -242,7 +240,6 @@ class _Protocol(asyncio.Protocol):
         if not self._waiting:
             self._progressed_at = self._loop.time()
             if self._watch is None:
-                self._looks_at = self._progressed_at + self._deadline
                 self._watch = self._loop.call_later(self._deadline, self._check_progress)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.append(future)
@@ -289,14 +286,8 @@ class _Protocol(asyncio.Protocol):
         self._watch = None
         if not self._waiting:
             return
-        now = self._loop.time()
-        seconds_left = self._progressed_at + self._deadline - now
-        if now > self._looks_at + STALL_SECONDS:
-            seconds_left = (
-                STALL_SECONDS  # it was our own loop that stood still: the answers may be waiting in the socket
-            )
+        seconds_left = self._progressed_at + self._deadline - self._loop.time()
         if seconds_left > 0:
-            self._looks_at = now + seconds_left
             self._watch = self._loop.call_later(seconds_left, self._check_progress)
         else:
             self._reason = f"no answer in {self._deadline} s"

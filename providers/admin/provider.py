@@ -135,7 +135,7 @@ class ProviderAdmin(SwitchAdmin):
     list_filter = ("is_enabled", ("adapter", ChoicesDropdownFilter))
     search_fields = ("slug", "name", "base_url")
     prepopulated_fields = {"slug": ("name",)}
-    readonly_fields = ("credential_state",)
+    readonly_fields = ("credential_state", "catalogue_size", "catalogue_at")
     fieldsets = (
         (
             None,
@@ -184,6 +184,14 @@ class ProviderAdmin(SwitchAdmin):
                 ),
             },
         ),
+        (
+            "Its models",
+            {
+                "classes": ("tab",),
+                "description": "Asked for every hour while a tenant may use models without a route.",
+                "fields": ("catalogue_size", "catalogue_at"),
+            },
+        ),
     )
 
     @display(description="Adapter", ordering="adapter")
@@ -197,3 +205,7 @@ class ProviderAdmin(SwitchAdmin):
     @display(description="Credential")
     def credential_state(self, provider: Provider) -> str:
         return badge("Stored", "success") if provider.has_credential else badge("Not stored", "warning")
+
+    @display(description="Models that it lists")
+    def catalogue_size(self, provider: Provider) -> str | None:
+        return str(len(provider.catalogue)) if provider.catalogue_at else None

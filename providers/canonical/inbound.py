@@ -1,5 +1,6 @@
 """What a dialect says of a request: the operation asked for, and the facts read in one shallow parse. Pure."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import msgspec
@@ -34,7 +35,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     end_user: str = ""
     session: str = ""
-    needs: frozenset[str] = frozenset()  # tools, images, thinking, ...
+    needs: Set[str] = frozenset()  # tools, thinking, images, audio, documents
 
 
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):

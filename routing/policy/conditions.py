@@ -41,7 +41,10 @@ NO_WISHES = Wishes()
 
 
 def read_wishes(headers: Sequence[tuple[bytes, bytes]], *, with_headers: bool, caller: str) -> Wishes:
-    """Read a request's own headers; raises InvalidRequest naming the one that is wrong."""
+    """Read a request's own headers; raises InvalidRequest naming the one that is wrong.
+
+    `with_headers`: a route's conditions may look at any of them, and at the caller.
+    """
     own = {name: value for name, value in headers if name.startswith(PREFIX)}
     if not own and not with_headers:
         return NO_WISHES
@@ -77,7 +80,7 @@ def _has_headers(wanted: Mapping[str, str], facts: Facts, wishes: Wishes, route:
 
 
 _MEETS: dict[str, Callable[[Any, Facts, Wishes, str], bool]] = {
-    "needs": lambda value, facts, wishes, route: facts.needs.issuperset(value),
+    "needs": lambda value, facts, wishes, route: facts.needs >= frozenset(value),
     "region": lambda value, facts, wishes, route: wishes.region == value,
     "tag": lambda value, facts, wishes, route: value in wishes.tags,
     "header": _has_headers,

@@ -46,7 +46,20 @@ def _field_names() -> dict[bytes, tuple[str, str]]:
 
 
 FIELDS = _field_names()
+# With so much left nothing runs out before the next answer tells: then the rest need not be read.
+ENOUGH = {"requests": 200, "tokens": 400_000, "input-tokens": 1, "output-tokens": 1}
+REMAINING = {name: ENOUGH[kind] for name, (kind, part) in FIELDS.items() if part == "remaining"}
 SHORTEST = min(map(len, FIELDS))  # most headers are shorter, and need not be looked at
+
+
+def is_scarce(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer's headers say that so little is left that it matters."""
+    for name, value in headers:
+        if len(name) >= SHORTEST and (enough := REMAINING.get(name.lower())) is not None:
+            remaining = _count(value.decode("latin-1"))
+            if remaining is not None and remaining < enough:
+                return True
+    return False
 
 
 def read_headroom(headers: Sequence[tuple[bytes, bytes]], now: float) -> Headroom | None:

@@ -5,7 +5,7 @@ Each case is asked in both dialects, streamed and whole, and each of these four 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -37,6 +37,7 @@ class Expected:
     says: str = ""  # stands in the error's message
     seconds: float = 0.0  # what it may take by its configuration, beside the time of the answer itself
     at_least: float = 0.0
+    retry_after: str = ""  # the header, where there is one
 
     @property
     def is_broken(self) -> bool:
@@ -55,6 +56,7 @@ class Case:
     backup: str = ""
     address: Address = Address.SIMULATOR
     has_backup: bool = True
+    is_translated: bool = False  # the targets speak the other dialect
     windows: tuple[int, int] | None = None  # the targets' context windows
     route: Mapping[str, Any] = field(default_factory=dict)
     provider: Mapping[str, Any] = field(default_factory=dict)
@@ -124,7 +126,7 @@ SILENT_WHOLE = refused(504, "primary timeout", error="upstream_timeout", seconds
 SAYS_IT_FAILED = answered("backup", *twice("not_an_answer"))
 ONCE = "fail=1 fail_id=$id"
 
-CASES = (
+UPSTREAM_CASES = (
     Case(name="nothing-wrong", streamed=answered("primary")),
     # Statuses.
     Case(
@@ -173,6 +175,12 @@ CASES = (
         name="400-of-the-client",
         primary="status=400",
         streamed=refused(400, "primary status_400", says="The request is invalid."),
+    ),
+    Case(
+        name="429-and-no-other",
+        primary="status=429 retry_after=30",
+        has_backup=False,
+        streamed=replace(refused(429, "primary status_429", error="upstream_failed"), retry_after="30"),
     ),
     Case(
         name="all-down",
@@ -266,6 +274,28 @@ CASES = (
     ),
 )
 
+TRANSLATED = (
+    "nothing-wrong", "429-with-retry-after", "500-for-good", "400-of-the-client", "fallback-refuses",
+    "too-long-and-a-larger", "too-long-and-no-larger", "hang", "cut-at-once", "empty-stream", "error-event-first",
+    "cut", "reset", "stall", "truncated", "malformed", "error-event",
+)  # fmt: skip
+CASES = (
+    *UPSTREAM_CASES,
+    *(
+        replace(case, name=f"{case.name}-translated", is_translated=True)
+        for case in UPSTREAM_CASES
+        if case.name in TRANSLATED
+    ),
+)
+
+RESTING = Case(
+    name="resting",
+    primary="status=500",
+    has_backup=False,
+    route={"retries": 0},
+    provider={"breaker": {"failures": 1, "window": 60, "open_for": 60}},
+    streamed=refused(503, error="no_target_available"),
+)
 OUTAGE = Case(
     name="outage",
     primary="outage=$outage status=503",
@@ -296,7 +326,7 @@ def _targets(run: Run) -> list[str]:
 
 
 def _providers(run: Run) -> Iterator[dict[str, Any]]:
-    is_chat = run.dialect is CHAT
+    is_chat = (run.dialect is CHAT) is not run.case.is_translated
     for target in _targets(run):
         address = run.case.address if target == "primary" else Address.SIMULATOR
         yield {

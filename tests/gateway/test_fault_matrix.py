@@ -24,7 +24,17 @@ import yaml
 from tenants.keys import generate
 from tests.gateway.calls import BOTH, CHAT, Dialect, Wire, bearer, mark
 from tests.gateway.conftest import Keys
-from tests.gateway.fault_cases import CASES, OUTAGE, PIECES, SILENT_OUTAGE, Expected, Run, configuration, runs_of
+from tests.gateway.fault_cases import (
+    CASES,
+    OUTAGE,
+    PIECES,
+    RESTING,
+    SILENT_OUTAGE,
+    Expected,
+    Run,
+    configuration,
+    runs_of,
+)
 from tests.gateway.stack import Stack, wait_for
 from tests.gateway.test_streaming import open_stream, said
 from tests.providers.pem import identity
@@ -52,7 +62,7 @@ class Seen:
 def key(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The key of a tenant for whom everything goes wrong."""
     document = yaml.safe_load(Path(__file__).with_name("faults.yaml").read_text())
-    for section, entries in configuration([*runs_of(CASES), *OUTAGES]).items():
+    for section, entries in configuration([*runs_of([*CASES, RESTING]), *OUTAGES]).items():
         document[section] += entries
     path = tmp_path_factory.mktemp("faults") / "faults.yaml"
     path.write_text(json.dumps(document))
@@ -206,6 +216,7 @@ def check_refusal(seen: Seen, expected: Expected) -> None:
     assert seen.headers["content-type"] == "application/json", seen.headers["content-type"]
     refusal = seen.run.dialect.refusal(seen.content)
     assert refusal.message, "no message"
+    assert seen.headers.get("retry-after", "") == expected.retry_after, seen.headers.get("retry-after")
     assert expected.says in refusal.message, refusal.message
     for secret in ("127.0.0.1", "sim-credential", "invalid:", "nowhere"):
         assert secret not in refusal.message, refusal.message
@@ -290,7 +301,8 @@ def check_ledger(seen: Seen, record: dict[str, Any]) -> None:
         assert 3 <= record["output_tokens"] <= 10, bill
         assert record["cost"] > 0, bill
     else:
-        outcome = "upstream_failed" if expected.status >= 500 else "rejected"
+        is_theirs = expected.status >= 500 or expected.status == 429
+        outcome = "upstream_failed" if is_theirs else "rejected"
         assert bill == bill | {"outcome": outcome, "status": expected.status, "cost": 0}, bill
 
 
@@ -312,6 +324,7 @@ async def test_charlie_sees_nothing_of_it(stack: Stack, keys: Keys, key: str) ->
 DARK_SECONDS = 4.0
 FLAPS = (0.4, 0.6, 0.4, 0.6)  # up, down, up, down
 RECOVERY_SECONDS = 3.0
+SHARED_SECONDS = 1.0  # in which workers tell each other that a breaker has opened
 PER_SECOND = 20  # requests of each run
 MOST_ATTEMPTS_IN_THE_DARK = 32  # two workers: their first failures, what was on its way then, and a probe a second each
 
@@ -363,6 +376,22 @@ async def begin_outage(stack: Stack, outage: str) -> None:
     async with httpx.AsyncClient(base_url=stack.simulator_url, verify=False) as client:
         reply = await client.post("/_simulator/outage", json={"id": outage, "seconds": [DARK_SECONDS, *FLAPS]})
         assert reply.status_code == 200
+
+
+async def test_where_everything_rests_all_workers_say_so_at_once(stack: Stack, key: str) -> None:
+    runs = list(runs_of([RESTING]))
+    async with client_for(stack, key) as client:
+        first = [await ask(client, run) for run in runs]
+        assert [each.status for each in first] == [500] * len(runs)
+        await asyncio.sleep(SHARED_SECONDS)
+        seen = [await ask(client, run) for run in runs * 4]
+    by_id = (await asyncio.to_thread(stack.counters))["by_id"]
+    for each in seen:
+        assert each.seconds < 1.0
+        assert (each.status, each.headers["x-tollgate-error"]) == (503, "no_target_available")
+        assert int(each.headers["retry-after"]) > 0
+        assert each.run.dialect.refusal(each.content).message
+        assert each.request not in by_id, "it was asked all the same"
 
 
 # --- Slow and vanishing clients -------------------------------------------------------------------------------

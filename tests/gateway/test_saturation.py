@@ -38,9 +38,11 @@ providers:
 deployments:
   - {slug: narrow-chat, provider: narrow, model: sim-fast}
   - {slug: frugal-chat, provider: frugal, model: any}
+  - {slug: frugal-other, provider: frugal, model: plenty}
 routes:
   - {alias: narrow, targets: [{deployment: narrow-chat}]}
   - {alias: frugal, targets: [{deployment: frugal-chat}]}
+  - {alias: frugal-other, targets: [{deployment: frugal-other}]}
   - {alias: frugal-or-not, targets: [{deployment: frugal-chat}, {deployment: sim-chat, priority: 1}]}
 """
 ANSWER = {
@@ -54,20 +56,20 @@ ANSWER = {
 
 
 class Vendor(BaseHTTPRequestHandler):
-    """A vendor whose every answer says that nothing is left for a minute."""
+    """A vendor whose every answer says that nothing is left for a minute, but for one model."""
 
     protocol_version = "HTTP/1.1"
-    asked = 0
+    asked = 0  # for what is used up
 
     def do_POST(self) -> None:
-        type(self).asked += 1
-        self.rfile.read(int(self.headers["content-length"]))
+        model = json.loads(self.rfile.read(int(self.headers["content-length"])))["model"]
+        type(self).asked += model == "any"
         body = json.dumps(ANSWER).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-RateLimit-Limit-Requests", "2")
-        self.send_header("X-RateLimit-Remaining-Requests", "0")
+        self.send_header("X-RateLimit-Limit-Requests", "2" if model == "any" else "1000")
+        self.send_header("X-RateLimit-Remaining-Requests", "0" if model == "any" else "999")
         self.send_header("X-RateLimit-Reset-Requests", "1m0s")
         self.end_headers()
         self.wfile.write(body)
@@ -117,6 +119,11 @@ def gates(operator: httpx.Client, provider: str) -> list[dict[str, Any]]:
     """What the workers say of a provider's queue."""
     workers = operator.get("/admin/queue", params={"format": "json"}).json()["workers"]
     return [gate for worker in workers for gate in worker["gates"] if gate["provider"] == provider]
+
+
+def left(operator: httpx.Client, deployment: str) -> set[int]:
+    """What the workers have heard is left for a deployment."""
+    return {gate["requests_left"] for gate in gates(operator, "frugal") if gate["deployment"] == deployment}
 
 
 def all_of(count: str, operator: httpx.Client) -> int:
@@ -201,4 +208,18 @@ def test_a_vendor_that_has_nothing_left_is_left_alone(narrow: Stack, keys: Keys)
     assert {reply.headers["x-tollgate-deployment"] for reply in others[2:]} == {"sim-chat"}
     assert time.monotonic() - started < 10
     with console(narrow) as operator:
-        wait_for(lambda: {0} == {gate["requests_left"] for gate in gates(operator, "frugal")}, "the learned headroom")
+        wait_for(lambda: {0} == left(operator, "frugal-chat"), "the learned headroom")
+
+
+def test_of_two_models_of_a_vendor_one_is_used_up_and_the_other_is_asked_at_once(narrow: Stack, keys: Keys) -> None:
+    with console(narrow) as operator:
+        for _ in range(12):
+            ask(narrow, keys.charlie, "frugal")
+        started = time.monotonic()
+        replies = [ask(narrow, keys.charlie, "frugal-other") for _ in range(12)]
+        assert {reply.status_code for reply in replies} == {200}
+        assert time.monotonic() - started < 10
+        assert ask(narrow, keys.charlie, "frugal").status_code == 429
+        wait_for(lambda: {0} == left(operator, "frugal-chat"), "the headroom of one")
+        wait_for(lambda: max(left(operator, "frugal-other"), default=0) >= 900, "the headroom of the other")
+        assert "saturated: frugal-chat" in operator.get("/admin/queue").text

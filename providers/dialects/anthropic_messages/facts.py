@@ -17,10 +17,11 @@ from providers.dialects.fields import (
     read_value,
     require,
 )
-from providers.dialects.needs import NO_NEEDS, Sign, contents, wants_thinking
+from providers.dialects.needs import Needs, Sign, contents, wants_thinking
 from providers.wire.splice import Members
 
-# https://docs.anthropic.com/en/api/messages; there is no audio.
+# https://docs.anthropic.com/en/api/messages: both have a source, so most bodies are searched once. There is no audio.
+SOURCE = b'"source"'
 SIGNS = (Sign("images", b'"image"'), Sign("documents", b'"document"'))
 
 
@@ -36,7 +37,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
         max_output_tokens=read_count(members, "max_tokens"),
         end_user=end_user,
         session=session,
-        needs=_needs(members),
+        needs=Needs(members, _needs),
     )
 
 
@@ -65,10 +66,10 @@ def _end_user(members: Members) -> tuple[str, str]:
     return clean_name(who), clean_name(session)
 
 
-def _needs(members: Members) -> frozenset[str]:
-    needs = contents(members.raw, SIGNS)
+def _needs(members: Members) -> list[str]:
+    needs = contents(members.raw, SIGNS) if SOURCE in members.raw else []
     if members.has("tools"):
         needs.append("tools")
     if wants_thinking(members, "thinking"):
         needs.append("thinking")
-    return frozenset(needs) if needs else NO_NEEDS
+    return needs

@@ -1,6 +1,7 @@
 """A request's facts. The model and the kind of call stand in the path: whoever parses it fills in the model."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,15 +10,16 @@ from providers.canonical.inbound import Facts, Operation
 from providers.canonical.usage import count
 from providers.dialects.fields import require
 from providers.dialects.gemini.wire import COUNT_TOKENS, STREAM
-from providers.dialects.needs import NO_NEEDS, Sign, contents
+from providers.dialects.needs import Needs, Sign, contents
 from providers.wire.splice import Members
 
 # https://ai.google.dev/api/caching#Blob: what a part is, its MIME type tells.
-_MIME_TYPE = (b'"mimeType":', b'"mime_type":')
+CAMEL, SNAKE = b'"mimeType"', b'"mime_type"'
+MIME_TYPE = (CAMEL + b":", SNAKE + b":")
 SIGNS = (
-    Sign("images", b'"image/', _MIME_TYPE),
-    Sign("audio", b'"audio/', _MIME_TYPE),
-    Sign("documents", b'"application/', _MIME_TYPE),
+    Sign("images", b'"image/', MIME_TYPE),
+    Sign("audio", b'"audio/', MIME_TYPE),
+    Sign("documents", b'"application/', MIME_TYPE),
 )
 CONFIG = ("generationConfig", "generation_config")
 
@@ -46,7 +48,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
         size=len(members.raw),
         is_stream=operation.name == STREAM.name,
         max_output_tokens=limit if limit is not None else count(config.max_output_tokens),
-        needs=_needs(members, config),
+        needs=Needs(members, partial(_needs, config=config)),
     )
 
 
@@ -72,13 +74,14 @@ def _config(members: Members) -> _Config:
         return NO_CONFIG
 
 
-def _needs(members: Members, config: _Config) -> frozenset[str]:
-    needs = contents(members.raw, SIGNS)
+def _needs(members: Members, config: _Config) -> list[str]:
+    raw = members.raw
+    needs = contents(raw, SIGNS) if CAMEL in raw or SNAKE in raw else []
     if members.has("tools"):
         needs.append("tools")
     if _wants_thinking(config.thinking or config.thinking_config):
         needs.append("thinking")
-    return frozenset(needs) if needs else NO_NEEDS
+    return needs
 
 
 def _wants_thinking(settings: Any) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from providers.canonical.inbound import Facts, Operation
 from providers.dialects.fields import clean_name, read_count, read_flag, read_text, read_value, require
-from providers.dialects.needs import NO_NEEDS, Sign, contents, wants_thinking
+from providers.dialects.needs import Needs, Sign, contents, wants_thinking
 from providers.dialects.openai_chat.wire import EMBEDDINGS
 from providers.wire.splice import Members, read_members, splice
 from tenants.errors import InvalidRequest
@@ -31,7 +31,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
         max_output_tokens=max_tokens if max_tokens is not None else read_count(members, "max_tokens"),
         end_user=_end_user(members),
         session=clean_name(read_value(members, "prompt_cache_key")),
-        needs=_needs(members),
+        needs=Needs(members, _needs),
     )
 
 
@@ -64,7 +64,7 @@ def _end_user(members: Members) -> str:
     return clean_name(read_value(members, "safety_identifier")) or clean_name(read_value(members, "user"))
 
 
-def _needs(members: Members) -> frozenset[str]:
+def _needs(members: Members) -> list[str]:
     needs = contents(members.raw, SIGNS)
     if members.has("tools") or members.has("functions"):
         needs.append("tools")
@@ -72,4 +72,4 @@ def _needs(members: Members) -> frozenset[str]:
         needs.append("thinking")
     if members.has("audio"):  # the answer is to be spoken
         needs.append("audio")
-    return frozenset(needs) if needs else NO_NEEDS
+    return needs

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from providers.canonical.inbound import Facts, Operation
 from providers.dialects.fields import clean_name, read_count, read_flag, read_text, read_value, require
-from providers.dialects.needs import NO_NEEDS, Sign, contents, wants_thinking
+from providers.dialects.needs import Needs, Sign, contents, wants_thinking
 from providers.wire.splice import Members
 
 # https://platform.openai.com/docs/api-reference/responses/create
@@ -30,7 +30,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
         max_output_tokens=read_count(members, "max_output_tokens"),
         end_user=clean_name(read_value(members, "safety_identifier")) or clean_name(read_value(members, "user")),
         session=clean_name(read_value(members, "prompt_cache_key")),
-        needs=_needs(members),
+        needs=Needs(members, _needs),
     )
 
 
@@ -41,10 +41,10 @@ def passthrough_edits(
     return {"model": json.dumps(model).encode()} if model != facts.model else {}
 
 
-def _needs(members: Members) -> frozenset[str]:
+def _needs(members: Members) -> list[str]:
     needs = contents(members.raw, SIGNS)
     if members.has("tools"):
         needs.append("tools")
     if wants_thinking(members, "reasoning"):
         needs.append("thinking")
-    return frozenset(needs) if needs else NO_NEEDS
+    return needs

@@ -78,7 +78,13 @@ def test_the_page_asks_for_no_secret(console, key):
 
 def test_it_shows_where_a_request_would_go(console, key):
     text = ask(console, key)
-    for part in ("It would go to openai-large", "openai-smart", "gpt-5 at openai", "100\N{NO-BREAK SPACE}%", "passed through"):
+    for part in (
+        "It would go to openai-large",
+        "openai-smart",
+        "gpt-5 at openai",
+        "100\N{NO-BREAK SPACE}%",
+        "passed through",
+    ):
         assert part in text, part
     assert CREDENTIAL not in text
 

@@ -44,8 +44,8 @@ async def test_it_returns_and_raises_what_the_function_does():
 
 
 async def test_a_query_without_an_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr(threads, "QUERY_SECONDS", 0.1)
     async with stuck():
+        monkeypatch.setattr(threads, "QUERY_SECONDS", 0.1)
         began = time.monotonic()
         with pytest.raises(QueryUnanswered):
             await run_query(lambda: 5)
@@ -54,9 +54,9 @@ async def test_a_query_without_an_answer_is_given_up(monkeypatch):
 
 async def test_queries_pile_up_neither_threads_nor_themselves(monkeypatch):
     monkeypatch.setattr(threads, "_places", threading.BoundedSemaphore(20))
-    monkeypatch.setattr(threads, "QUERY_SECONDS", 0.3)
     begun: list[int] = []
     async with stuck():
+        monkeypatch.setattr(threads, "QUERY_SECONDS", 0.3)
         answers = await asyncio.gather(*(run_query(begun.append, 1) for _ in range(500)), return_exceptions=True)
         assert all(isinstance(answer, QueryUnanswered) for answer in answers)
         assert sum("Too many" in str(answer) for answer in answers) == 480 + threads.THREADS

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import uvloop
 
 from gateway_site.infra import valkey
 from gateway_site.infra.valkey import Address, HotValkey, Script, ScriptFailed, StoreUnavailable, subscribe
@@ -138,6 +139,17 @@ async def test_a_failing_script_says_why(valkey_url, add):
 async def test_a_server_that_never_answers_is_given_up_after_the_deadline():
     async with stand_in(lambda data: b"") as (url, _, _), opened(url, deadline=0.2) as connection:
         assert 0.15 < await seconds_until_refused(connection) < 0.35
+
+
+def test_a_loop_that_stood_still_does_not_take_its_server_for_dead(valkey_url):
+    async def ask_and_stand_still() -> bytes:
+        async with opened(valkey_url, deadline=0.2) as connection:
+            answer = connection.call("ECHO", "here")
+            await asyncio.sleep(0.01)
+            time.sleep(0.5)  # the answer waits in the socket meanwhile
+            return await answer
+
+    assert uvloop.run(ask_and_stand_still()) == b"here"
 
 
 async def test_a_server_that_freezes_after_an_answer_is_given_up_as_fast(own_server):

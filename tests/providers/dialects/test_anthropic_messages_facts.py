@@ -22,7 +22,7 @@ def facts_of(raw: bytes) -> Facts:
 
 
 def test_it_reads_the_facts():
-    raw = body(stream=True, metadata={"user_id": "u-1"}, tools=[], thinking={"type": "enabled"})
+    raw = body(stream=True, metadata={"user_id": "u-1"}, tools=[{}], thinking={"type": "enabled"})
     assert facts_of(raw) == Facts(
         model="alias",
         size=len(raw),
@@ -31,6 +31,40 @@ def test_it_reads_the_facts():
         end_user="u-1",
         needs=frozenset({"tools", "thinking"}),
     )
+
+
+IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+DOCUMENT_BLOCK = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "eA=="}}
+
+
+def saying(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(blocks)}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "needs"),
+    [
+        ({}, set()),
+        ({"tools": []}, set()),
+        ({"tools": [{"name": "f", "input_schema": {}}]}, {"tools"}),
+        ({"thinking": {"type": "adaptive"}}, {"thinking"}),
+        ({"thinking": {"type": "disabled"}}, set()),
+        ({"thinking": None}, set()),
+        (saying(IMAGE), {"images"}),
+        (saying(DOCUMENT_BLOCK), {"documents"}),
+        (saying({"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]}), {"images"}),
+        (saying({"type": "text", "text": json.dumps([IMAGE, DOCUMENT_BLOCK])}), set()),
+        (saying({"type": "text", "text": "image"}, {"type": "text", "text": "source"}), set()),
+        ({"tools": [{"input_schema": {"properties": {"image": {"type": "string"}, "source": {}}}}]}, {"tools"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")], ids=["usual", "compact"])
+def test_what_a_model_must_be_able_to_do_is_known(
+    fields: dict[str, Any], needs: set[str], separators: tuple[str, str]
+):
+    whole = {"model": "alias", "messages": [{"role": "user", "content": "hi"}], **fields}
+    assert facts_of(json.dumps(whole, separators=separators).encode()).needs == needs
 
 
 @pytest.mark.parametrize("metadata", [None, {}, [], "u", {"user_id": None}, {"user_id": 5}, {"user_id": "a\nb"}])

@@ -42,9 +42,27 @@ def test_the_limit_is_read_in_either_spelling(config: bytes, limit: int | None):
     assert read_facts(read_members(body), CHAT).max_output_tokens == limit
 
 
-def test_tools_are_needed():
-    assert read_facts(read_members(b'{"contents":[],"tools":[]}'), CHAT).needs == {"tools"}
-    assert not read_facts(read_members(BODY), CHAT).needs
+@pytest.mark.parametrize(
+    ("members", "needs"),
+    [
+        (b'"contents":[{"parts":[{"text":"hi"}]}]', set()),
+        (b'"contents":[],"tools":[{}]', {"tools"}),
+        (b'"contents":[],"tools":[]', set()),
+        (b'"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":"low"}}', {"thinking"}),
+        (b'"contents":[],"generation_config":{"thinking_config":{"thinking_budget":-1}}', {"thinking"}),
+        (b'"contents":[],"generationConfig":{"thinkingConfig":{"thinkingBudget":0}}', set()),
+        (b'"contents":[],"generationConfig":{"thinkingConfig":null}', set()),
+        (b'"contents":[],"generationConfig":{"responseMimeType":"application/json"}', set()),
+        (b'"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"eA=="}}]}]', {"images"}),
+        (b'"contents":[{"parts":[{"inline_data":{"mime_type" : "audio/wav","data":"eA=="}}]}]', {"audio"}),
+        (b'"contents":[{"parts":[{"fileData":{"mimeType":"application/pdf","fileUri":"x"}}]}]', {"documents"}),
+        (b'"contents":[{"parts":[{"inlineData":{"mimeType":"text/plain","data":"eA=="}}]}]', set()),
+        (b'"contents":[{"parts":[{"text":"{\\"mimeType\\":\\"image/png\\"}"}]}]', set()),
+        (b'"contents":[{"parts":[{"text":"image/png"},{"text":"mimeType"}]}]', set()),
+    ],
+)
+def test_what_a_model_must_be_able_to_do_is_known(members: bytes, needs: set[str]):
+    assert read_facts(read_members(b"{" + members + b"}"), CHAT).needs == needs
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"contents":"hi"}', b'{"contents":null}'])

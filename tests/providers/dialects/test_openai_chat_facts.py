@@ -42,6 +42,60 @@ def test_it_reads_the_facts():
     )
 
 
+def saying(*parts: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(parts)}]}
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "needs"),
+    [
+        ({}, set()),
+        ({"tools": [{}]}, {"tools"}),
+        ({"functions": [{"name": "f"}]}, {"tools"}),
+        ({"tools": []}, set()),
+        ({"tools": None}, set()),
+        ({"reasoning_effort": "low"}, {"thinking"}),
+        ({"reasoning_effort": "none"}, set()),
+        ({"reasoning_effort": None}, set()),
+        ({"reasoning": {"effort": "high"}}, {"thinking"}),
+        ({"reasoning": {"effort": "none"}}, set()),
+        ({"reasoning": {"enabled": False}}, set()),
+        ({"reasoning": {}}, set()),
+        ({"thinking": {"type": "enabled"}}, {"thinking"}),
+        ({"thinking": {"type": "disabled"}}, set()),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, {"audio"}),
+        (saying(IMAGE), {"images"}),
+        (saying({"type": "text", "text": "hi"}, dict(reversed(IMAGE.items()))), {"images"}),
+        (saying({"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}}), {"audio"}),
+        (saying({"type": "file", "file": {"file_id": "f"}}), {"documents"}),
+        (saying(IMAGE, {"type": "file", "file": {"file_id": "f"}}) | {"tools": [{}]}, {"images", "documents", "tools"}),
+        (saying({"type": "text", "text": json.dumps(IMAGE)}), set()),
+        (saying({"type": "text", "text": "image_url"}, {"type": "text", "text": '"type":"image_url"'}), set()),
+        ({"tools": [{"function": {"parameters": {"properties": {"image_url": {"type": "string"}}}}}]}, {"tools"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":"), ("\n,", "\t :\n")], ids=["usual", "compact", "odd"])
+def test_what_a_model_must_be_able_to_do_is_known(
+    fields: dict[str, Any], needs: set[str], separators: tuple[str, str]
+):
+    whole = {"model": "alias", "messages": MESSAGES, **fields}
+    assert facts_of(json.dumps(whole, separators=separators).encode()).needs == needs
+
+
+def test_a_body_full_of_a_word_is_not_searched_for_ever():
+    messages = saying(*({"type": "text", "text": "image_url"} for _ in range(2000)))
+    assert facts_of(body(**messages)).needs == {"images"}
+
+
+def test_an_embedding_needs_nothing_but_its_kind():
+    raw = json.dumps({"model": "m", "input": "x", "tools": [{}]}).encode()
+    assert read_facts(read_members(raw), EMBEDDINGS).needs == set()
+
+
 def test_a_request_needs_no_more_than_a_model_and_messages():
     assert facts_of(body()) == Facts(model="alias", size=len(body()))
 

@@ -40,6 +40,30 @@ def test_tools_in_an_item_of_the_input_are_tools():
     assert facts().needs == frozenset()
 
 
+def user(*parts: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "needs"),
+    [
+        ({"tools": []}, set()),
+        ({"reasoning": {"effort": "medium", "summary": "auto"}}, {"thinking"}),
+        ({"reasoning": {"effort": "none"}}, set()),
+        ({"reasoning": None}, set()),
+        ({"input": user({"type": "input_image", "image_url": "https://example.com/a.png"})}, {"images"}),
+        ({"input": user({"type": "input_audio", "input_audio": {"data": "eA=="}})}, {"audio"}),
+        ({"input": user({"type": "input_text", "text": "hi"}, {"type": "input_file", "file_id": "f"})}, {"documents"}),
+        ({"input": [{"type": "function_call_output", "output": [{"type": "input_image"}]}]}, {"images"}),
+        ({"input": user({"type": "input_text", "text": json.dumps({"type": "input_image"})})}, set()),
+        ({"input": "input_image", "tools": [{"type": "image_generation"}]}, {"tools"}),
+    ],
+    ids=str,
+)
+def test_what_a_model_must_be_able_to_do_is_known(fields: dict[str, Any], needs: set[str]):
+    assert facts(**fields).needs == needs
+
+
 @pytest.mark.parametrize("value", [None, 7, {"role": "user"}])
 def test_the_input_is_a_text_or_a_list(value: object):
     with pytest.raises(InvalidRequest) as refusal:

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from datetime import datetime
 
 import anthropic
 import httpx2
@@ -58,6 +59,9 @@ async def test_it_says_when_to_come_back(chat, message):
     assert (reply.headers["retry-after"], reply.headers["retry-after-ms"]) == ("2", "1500")
     assert reply.headers["x-should-retry"] == "false"
     assert reply.headers["x-ratelimit-remaining-requests"] == "0"
+    limited = (await message("[[status=429]]")).headers
+    resets_at = datetime.fromisoformat(limited["anthropic-ratelimit-requests-reset"])
+    assert 0 < resets_at.timestamp() - time.time() <= 2
     reply = await message('[[status=429 retry_after="Wed, 21 Oct 2026 07:28:00 GMT"]]')
     assert reply.headers["retry-after"] == "Wed, 21 Oct 2026 07:28:00 GMT"
     assert reply.headers["anthropic-ratelimit-requests-remaining"] == "0"

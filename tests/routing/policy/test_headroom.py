@@ -2,7 +2,7 @@
 
 import pytest
 
-from routing.policy.headroom import Allowance, Headroom, read_headroom
+from routing.policy.headroom import Allowance, Headroom, is_scarce, read_headroom
 
 NOW = 1_735_732_800.0  # 2025-01-01T12:00:00Z
 
@@ -131,3 +131,20 @@ def test_one_half_is_read_when_the_other_is_broken():
         x_ratelimit_reset_tokens="2s",
     )
     assert read_headroom(said, NOW) == Headroom(tokens=Allowance(remaining=0, resets_at=NOW + 2))
+
+
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ({}, False),
+        ({"x-ratelimit-remaining-requests": "9999", "x-ratelimit-remaining-tokens": "1999800"}, False),
+        ({"x-ratelimit-remaining-requests": "12", "x-ratelimit-remaining-tokens": "1999800"}, True),
+        ({"X-RateLimit-Remaining-Tokens": "0"}, True),
+        ({"anthropic-ratelimit-output-tokens-remaining": "8000"}, False),
+        ({"anthropic-ratelimit-output-tokens-remaining": "0"}, True),
+        ({"x-ratelimit-remaining-requests": "many"}, False),
+        ({"x-ratelimit-limit-requests": "3"}, False),
+    ],
+)
+def test_what_is_plentiful_need_not_be_read(headers, answer):
+    assert is_scarce([(name.encode(), value.encode()) for name, value in headers.items()]) is answer

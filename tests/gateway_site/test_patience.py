@@ -1,0 +1,93 @@
+"""Signs of life for clients whose stream does not begin."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway_site.patience import Patience
+from providers.canonical.inbound import Facts, Operation
+from providers.dialects.anthropic_messages.wire import CHAT as MESSAGES
+from providers.dialects.gemini.wire import CHAT as GEMINI
+from providers.dialects.openai_chat.wire import CHAT
+from routing.exchange import Exchange
+from routing.response import WholeResponse
+from tenants.errors import UpstreamTimeout
+
+SOON = 0.05
+
+
+class Client:
+    """What would be sent to it."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages)
+
+
+def waiting(operation: Operation = CHAT, *, is_stream: bool = True) -> tuple[Client, Patience]:
+    exchange = Exchange("POST", "/v1/x", ())
+    exchange.operation = operation
+    exchange.facts = Facts(model="m", size=1, is_stream=is_stream)
+    client = Client()
+    return client, Patience(exchange, client.send, seconds=SOON)
+
+
+@pytest.mark.parametrize(("operation", "ping"), [(CHAT, b": ping\n\n"), (MESSAGES, b"event: ping\n")])
+async def test_a_stream_that_is_late_begins_with_pings(operation, ping):
+    client, patience = waiting(operation)
+    await asyncio.sleep(SOON * 3.5)
+    await patience.stop()
+    assert patience.has_begun
+    head, *_ = client.messages
+    assert (head["type"], head["status"]) == ("http.response.start", 200)
+    assert (b"content-type", b"text/event-stream; charset=utf-8") in head["headers"]
+    assert client.body.count(ping) >= 2
+
+
+async def test_one_that_is_in_time_does_not():
+    client, patience = waiting()
+    await patience.stop()
+    await asyncio.sleep(SOON * 2)
+    assert (client.messages, patience.has_begun) == ([], False)
+
+
+@pytest.mark.parametrize(("operation", "is_stream"), [(CHAT, False), (GEMINI, True)])
+async def test_whole_answers_and_formats_without_a_ping_wait(operation, is_stream):
+    client, patience = waiting(operation, is_stream=is_stream)
+    await asyncio.sleep(SOON * 3)
+    await patience.stop()
+    assert client.messages == []
+
+
+async def test_an_error_after_that_is_an_event_of_the_stream():
+    client, patience = waiting(MESSAGES)
+    await asyncio.sleep(SOON * 1.5)
+    await patience.stop()
+    await patience.fail(UpstreamTimeout("The upstream did not answer in time."))
+    assert b"event: error\n" in client.body
+    assert b"did not answer in time" in client.body
+    assert client.messages[-1]["more_body"] is False
+
+
+async def test_an_upstreams_own_error_is_told_so_too():
+    client, patience = waiting()
+    await asyncio.sleep(SOON * 1.5)
+    await patience.stop()
+    await patience.end_with(WholeResponse(400, [], b'{"error": {"message": "Too long.", "code": "x"}}'))
+    assert b'"message": "Too long."' in client.body
+    assert b"[DONE]" not in client.body
+
+
+async def test_an_answer_that_came_whole_ends_it():
+    client, patience = waiting()
+    await asyncio.sleep(SOON * 1.5)
+    await patience.stop()
+    await patience.end_with(WholeResponse(200, [], b"data: {}\n\ndata: [DONE]\n\n"))
+    assert client.body.endswith(b"data: [DONE]\n\n")
