@@ -121,6 +121,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be sent without connecting first."""
+        return self._transport is not None
+
     async def ask(self, request: bytes, watch: Watch) -> Answer:
         """Send a request and wait for the end of its answer."""
         transport = self._transport or await self.connect()

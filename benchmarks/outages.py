@@ -237,24 +237,25 @@ class Asked:
     excerpt: str
 
 
-@dataclass(slots=True)
 class Client:
     """A connection and the time of its opening."""
 
-    connection: Connection
-    opened_at: float = 0.0
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+        self.connection = Connection(host, port)
+        self.opened_at = 0.0
 
     async def ask(self, request: bytes) -> Answer:
         """Ask; whatever goes wrong is an answer with status 0."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                if self.connection._transport is None:
+                if not self.connection.is_open:
                     await self.connection.connect()
                     self.opened_at = time.monotonic()
                 return await self.connection.ask(request, Watch())
         except (OSError, TimeoutError) as error:
             self.connection.close()
-            self.connection = Connection(*self.connection._address)
+            self.connection = Connection(*self._address)
             return Answer(status=0, excerpt=type(error).__name__.encode(), finished_at=time.monotonic())
 
 
@@ -282,7 +283,7 @@ class Load:
                     break
                 name = f"{number:08}-{batch}"
                 request = endpoint.request.replace(MARK, name.encode())
-                client = self._idle.pop() if self._idle else Client(Connection(endpoint.host, endpoint.port))
+                client = self._idle.pop() if self._idle else Client(endpoint.host, endpoint.port)
                 tasks.create_task(self._ask(client, name, request, due))
         for client in self._idle:
             client.connection.close()

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
 import structlog
 from django.db import transaction
 from django.utils import timezone
@@ -25,6 +24,7 @@ from providers.inquiry import Answers, Inquiry, NoAnswer, ask_all, get, inquiry
 from providers.models import Provider
 from providers.registry import DIALECTS
 from providers.transport import Transport
+from providers.wire.json import read_json
 from tenants.models import Tenant
 
 log = structlog.get_logger("tollgate.catalogues")
@@ -131,8 +131,8 @@ async def _ask(transport: Transport, question: Question) -> list[str] | None:
 
 def _document(body: bytes) -> Document:
     try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = read_json(body)
+    except ValueError:
         raise NoAnswer from None
     if not isinstance(found, dict):
         raise NoAnswer

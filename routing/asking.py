@@ -25,7 +25,7 @@ from routing.policy.attempts import Attempt
 from routing.policy.verdict import Verdict
 from routing.relay import FailedEarly, StallGuard, Stream, hold_until_content, relay
 from routing.response import EventStreamResponse
-from tenants.errors import GatewayError, ProviderSaturated, Unavailable, UpstreamFailed
+from tenants.errors import ProviderSaturated, Unavailable, UpstreamFailed
 
 if TYPE_CHECKING:
     from routing.call import Call
@@ -208,11 +208,11 @@ class Asking:
         if not isinstance(result.response, EventStreamResponse):
             self._let_go(result)
 
-    def end(self, error: GatewayError | None) -> None:
-        """A stream that was delivered has ended; the error tells of one that broke in the middle."""
+    def end(self, error_code: str) -> None:
+        """A stream that was delivered has ended; the code tells of one that broke in the middle, empty: it did not."""
         deployment = self.attempt.target.deployment
-        if error is not None:
-            self.record.result = error.code
+        if error_code:
+            self.record.result = error_code
             self._call.upstreams.health.record(
                 deployment.health, time(), is_ok=False, reason="its stream broke", is_trial=False
             )

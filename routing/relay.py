@@ -22,8 +22,8 @@ PING_SECONDS = 15.0  # agents give up on a stream after some minutes of silence;
 class Held(Protocol):
     """What a stream holds until its end: a place at its provider, and a part in its deployment's health."""
 
-    def end(self, error: GatewayError | None) -> None:
-        """The stream has ended; the error tells of one that broke in the middle."""
+    def end(self, error_code: str) -> None:
+        """The stream has ended; the code tells of one that broke in the middle, empty: it did not."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -115,7 +115,7 @@ async def relay(
         guard.stop()
         active_streams.change(-1)
         _open.discard(stream)
-        held.end(error)
+        held.end(error_code)
         exchange.usage, exchange.is_usage_final = watch.usage, watch.is_usage_final
         upstream.finish(is_answered=watch.is_finished)
         await account.settle(outcome, status=200, error_code=error_code)

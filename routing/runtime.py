@@ -201,9 +201,11 @@ class Runtime:
 
     async def _report(self) -> None:
         peers = await publish_report(self.valkey, self.report())
+        # Fewer are believed the second time only: the first report after Valkey was away may come before the others'.
+        self.admission.peers = max(peers, self.peers)
         if peers != self.peers:
             log.debug("peers_changed", before=self.peers, after=peers)
-            self.peers = self.admission.peers = peers
+            self.peers = peers
             self.gates.share(peers)
 
     async def _boot(self) -> None:

@@ -8,7 +8,20 @@ from tenants.keys import generate
 from tests.environment import STATE_DIR
 from tests.gateway.stack import ROOT, Stack, running_stack
 
-NAMES = ("ALICE", "NARROW", "LIMITED", "SERIAL", "EXPIRED", "REVOKED", "CHARLIE", "SUSPENDED", "PURIST", "CAREFUL")
+NAMES = (
+    "ALICE",
+    "NARROW",
+    "LIMITED",
+    "SERIAL",
+    "EXPIRED",
+    "REVOKED",
+    "CHARLIE",
+    "SUSPENDED",
+    "PURIST",
+    "CAREFUL",
+    "CURIOUS",
+    "PICKY",
+)
 
 
 class Keys:
@@ -28,6 +41,8 @@ class Keys:
     suspended: str
     purist: str
     careful: str
+    curious: str
+    picky: str
 
 
 @pytest.fixture(scope="session")

@@ -221,5 +221,5 @@ def test_of_two_models_of_a_vendor_one_is_used_up_and_the_other_is_asked_at_once
         assert time.monotonic() - started < 10
         assert ask(narrow, keys.charlie, "frugal").status_code == 429
         wait_for(lambda: {0} == left(operator, "frugal-chat"), "the headroom of one")
-        wait_for(lambda: max(left(operator, "frugal-other"), default=0) >= 900, "the headroom of the other")
+        assert left(operator, "frugal-other") == set()  # there is plenty, which nobody keeps account of
         assert "saturated: frugal-chat" in operator.get("/admin/queue").text

@@ -1,9 +1,7 @@
 """Upstreams are asked what their models can do; what they say is kept, and published when it is new."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ from providers.tasks import fetch_capabilities
 from routing.compiler import compile_snapshot
 from routing.models import ConfigRevision
 from routing.tasks import publish_changes
+from tests.providers.upstream import Upstream, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,43 +46,9 @@ def asked_to_publish(queue: redis.Redis) -> int:
     return int(length)  # type: ignore[arg-type]
 
 
-class Upstream:
-    """A server that answers every request alike, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.body = json.dumps(SONNET).encode()
-        self.is_silent = False
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.url = ""
-
-    def answers(self, body: Any = SONNET, *, status: int = 200) -> None:
-        self.status = status
-        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
-        self.asked.append((lines[0], headers))
-        if self.is_silent:
-            await asyncio.sleep(60)
-        head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(self.body)}\r\nConnection: close\r\n"
-        extra = "Location: /elsewhere\r\n" if 300 <= self.status < 400 else ""
-        writer.write(f"{head}{extra}\r\n".encode() + self.body)
-        writer.close()
-
-
-@asynccontextmanager
-async def serving(upstream: Upstream) -> AsyncIterator[Upstream]:
-    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield upstream
-    server.close()
-
-
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
-    async with serving(Upstream()) as upstream:
+    async with serving(Upstream(SONNET)) as upstream:
         yield upstream
 
 
@@ -168,7 +133,7 @@ async def test_a_private_address_is_asked_only_where_that_is_allowed(upstream, q
 
 
 async def test_a_redirect_is_not_followed(upstream, queue):
-    upstream.answers(status=302)
+    upstream.answers(SONNET, status=302)
     await run_query(make, upstream.url)
     await fetch()
     assert len(upstream.asked) == 1
@@ -267,7 +232,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_an_upstream_that_is_away_or_silent_keeps_no_other_from_being_asked(upstream, queue, caplog):
-    async with serving(Upstream()) as silent:
+    async with serving(Upstream(SONNET)) as silent:
         silent.is_silent = True
         await run_query(make, "http://127.0.0.1:1", "away")
         mute = await run_query(make, silent.url, "mute", model="a")

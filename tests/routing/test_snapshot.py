@@ -251,3 +251,33 @@ def test_what_a_request_may_cost_is_told_by_what_we_pay_else_by_what_is_sold(mak
     assert deployment.expected_cost(1000, 1000, 9000.0) == 7
     bought = (*sold, Price(side="cost", effective_from=100.0, input=Decimal(9), per=1000))
     assert make_deployment(prices=bought).expected_cost(1000, 1000, 9000.0) == 9
+
+
+# --- Models that nobody mapped -------------------------------------------------------------------------------
+
+
+def catalogued(*models: str, slug: str = "p") -> list[str]:
+    """The deployments that serve these models, as records name them."""
+    provider = Provider(slug=slug, adapter="groq", base_url="https://x", dialects=("openai_chat",), catalogue=models)
+    snapshot = LiveSnapshot(Snapshot(providers=(provider,)), {})
+    routes = [snapshot.catalogue_route(model) for model in models]
+    return [route.targets[0].deployment.facts.slug for route in routes if route is not None]
+
+
+def test_the_deployment_of_an_unmapped_model_is_named_after_provider_and_model():
+    assert catalogued("vendor/model-1", "m" * 61) == ["p/vendor/model-1", f"p/{'m' * 61}"]
+
+
+@pytest.mark.parametrize("slug", ["p", "p" * 63])
+def test_two_unmapped_models_never_share_a_name_however_long(slug: str):
+    long = "m" * 199
+    models = (f"{long}1", f"{long}2", "modèle", "mod\u00e9le", "a~b", "a?b", "mod?le")
+    found = catalogued(*models, slug=slug)
+    assert len(set(found)) == len(models)
+    assert all(len(name) <= 63 and name.isascii() for name in found)
+    assert found == catalogued(*models, slug=slug)  # the same in every worker and every revision
+
+
+def test_what_is_cut_cannot_be_made_by_hand():
+    [cut] = catalogued("m" * 200)
+    assert catalogued(cut.removeprefix("p/")) != [cut]

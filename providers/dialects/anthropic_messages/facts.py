@@ -29,7 +29,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
     """Read what the gateway needs to know; raises InvalidRequest naming the field that is wrong."""
     model = read_text(members, "model")
     require(members, "messages", b"[", "a list of messages")
-    end_user, session = _end_user(members)
+    end_user, session = who_asks(read_value(members, "metadata"))
     return Facts(
         model=model,
         size=len(members.raw),
@@ -48,13 +48,12 @@ def passthrough_edits(
     return {"model": json.dumps(model).encode()} if model != facts.model else {}
 
 
-def _end_user(members: Members) -> tuple[str, str]:
-    """Return who asks, and in which session.
+def who_asks(metadata: object) -> tuple[str, str]:
+    """Return who asks, and in which session; empty where a request's metadata do not say.
 
     Claude Code says both in one text: "user_<device>_account_<account>_session_<session>", and since 2.1.78 a JSON
     document. Who asks must not change with the session: limits are counted by it.
     """
-    metadata = read_value(members, "metadata")
     user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
     if not isinstance(user_id, str):
         return "", ""

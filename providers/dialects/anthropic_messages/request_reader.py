@@ -52,7 +52,8 @@ def read_request(members: Members, facts: Facts, seals: SealBox) -> Request:
     reasoning, format, said = _reasoning(body), _response_format(body), _said(body)
     if reasoning is not None and reasoning.mode is None and body.get("thinking"):
         said["thinking.type"] = body["thinking"].get("type")
-    if facts.session:
+    who, session = who_asks(body.get("metadata"))  # a session may stand in a header as well, and that is not translated
+    if session:
         said["metadata.user_id"] = body["metadata"]["user_id"]
     known = _KNOWN - _not_understood(body, reasoning, format)
     native = keep(body, known, said=said) or Native(origin=NAME, form=PLAIN)
@@ -66,8 +67,8 @@ def read_request(members: Members, facts: Facts, seals: SealBox) -> Request:
         sampling=_sampling(body),
         reasoning=reasoning,
         response_format=format,
-        end_user=(facts.end_user or None) if facts.session else _end_user(body),
-        cache_key=facts.session or None,
+        end_user=(who or None) if session else _end_user(body),
+        cache_key=session or None,
         service_tier=_service_tier(body),
         is_stream=facts.is_stream,
         names=NAMES,

@@ -305,6 +305,18 @@ def test_a_deployment_shows_what_its_upstream_says_of_its_model(console, deploym
     assert (deployment.capabilities, deployment.region) == (told, "eu")
 
 
+def test_a_provider_shows_how_many_models_it_lists_and_nobody_can_enter_them(console, provider):
+    page = change(provider)
+    assert "Models that it lists" in console.get(page).content.decode()
+    Provider.objects.update(catalogue=[f"model-{number}" for number in range(417)], catalogue_at=timezone.now())
+    text = console.get(page).content.decode()
+    assert "417" in text
+    assert "model-7" not in text
+    console.submit(page, catalogue="mine", catalogue_size="1", name="Renamed")
+    provider.refresh_from_db()
+    assert (len(provider.catalogue), provider.name) == (417, "Renamed")
+
+
 # --- Routes ------------------------------------------------------------------------------------------------
 
 

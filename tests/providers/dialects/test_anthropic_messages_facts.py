@@ -60,9 +60,7 @@ def saying(*blocks: dict[str, Any]) -> dict[str, Any]:
     ids=str,
 )
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")], ids=["usual", "compact"])
-def test_what_a_model_must_be_able_to_do_is_known(
-    fields: dict[str, Any], needs: set[str], separators: tuple[str, str]
-):
+def test_what_a_model_must_be_able_to_do_is_known(fields: dict[str, Any], needs: set[str], separators: tuple[str, str]):
     whole = {"model": "alias", "messages": [{"role": "user", "content": "hi"}], **fields}
     assert facts_of(json.dumps(whole, separators=separators).encode()).needs == needs
 

@@ -79,9 +79,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     ids=str,
 )
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":"), ("\n,", "\t :\n")], ids=["usual", "compact", "odd"])
-def test_what_a_model_must_be_able_to_do_is_known(
-    fields: dict[str, Any], needs: set[str], separators: tuple[str, str]
-):
+def test_what_a_model_must_be_able_to_do_is_known(fields: dict[str, Any], needs: set[str], separators: tuple[str, str]):
     whole = {"model": "alias", "messages": MESSAGES, **fields}
     assert facts_of(json.dumps(whole, separators=separators).encode()).needs == needs
 
