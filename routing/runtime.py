@@ -203,10 +203,10 @@ class Runtime:
         peers = await publish_report(self.valkey, self.report())
         # Fewer are believed the second time only: the first report after Valkey was away may come before the others'.
         self.admission.peers = max(peers, self.peers)
+        self.gates.share(self.admission.peers)
         if peers != self.peers:
             log.debug("peers_changed", before=self.peers, after=peers)
             self.peers = peers
-            self.gates.share(peers)
 
     async def _boot(self) -> None:
         """Serve the newest configuration that can be had: from Valkey, else Postgres, else the last copy on disk."""

@@ -22,8 +22,8 @@ import pytest
 import yaml
 
 from tenants.keys import generate
+from tests.environment import STATE_DIR
 from tests.gateway.calls import BOTH, CHAT, Dialect, Wire, bearer, mark
-from tests.gateway.conftest import Keys
 from tests.gateway.fault_cases import (
     CASES,
     OUTAGE,
@@ -35,7 +35,7 @@ from tests.gateway.fault_cases import (
     configuration,
     runs_of,
 )
-from tests.gateway.stack import Stack, wait_for
+from tests.gateway.stack import Stack, running_stack, wait_for
 from tests.gateway.test_streaming import open_stream, said
 from tests.providers.pem import identity
 
@@ -59,7 +59,20 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def key(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def stack() -> Iterator[Stack]:
+    """A stack of its own: five hundred providers, half of them ill, are no company for the other tests."""
+    with running_stack(STATE_DIR / "faults") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def charlie() -> str:
+    """The key of the outsider."""
+    return generate()
+
+
+@pytest.fixture(scope="module")
+def key(stack: Stack, charlie: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The key of a tenant for whom everything goes wrong."""
     document = yaml.safe_load(Path(__file__).with_name("faults.yaml").read_text())
     for section, entries in configuration([*runs_of([*CASES, RESTING]), *OUTAGES]).items():
@@ -75,6 +88,7 @@ def key(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             SIMULATOR_TLS_URL=stack.simulator_url.replace("http:", "https:"),
             SELF_SIGNED_URL=self_signed_url,
             FAULTS_KEY=secret,
+            CHARLIE_KEY=charlie,
         )
         wait_for(lambda: all(_is_served(stack, secret) for _ in range(8)) or None, "the configuration")
         yield secret
@@ -313,10 +327,10 @@ def check_upstream(seen: Seen, counted: dict[str, int]) -> None:
     assert counted == wanted, f"the upstream saw {counted}"
 
 
-async def test_charlie_sees_nothing_of_it(stack: Stack, keys: Keys, key: str) -> None:
-    reply = stack.post(CHAT.path, keys.charlie, CHAT.body(model="nothing-wrong-chat-whole"))
+async def test_charlie_sees_nothing_of_it(stack: Stack, charlie: str, key: str) -> None:
+    reply = stack.post(CHAT.path, charlie, CHAT.body(model="nothing-wrong-chat-whole"))
     assert (reply.status_code, reply.headers["x-tollgate-error"]) == (404, "model_not_found")
-    assert "nothing-wrong" not in httpx.get(f"{stack.url}/v1/models", headers=bearer(keys.charlie)).text
+    assert "nothing-wrong" not in httpx.get(f"{stack.url}/v1/models", headers=bearer(charlie)).text
 
 
 # --- An outage ------------------------------------------------------------------------------------------------

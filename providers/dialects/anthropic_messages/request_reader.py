@@ -9,6 +9,7 @@ from providers.canonical.parts import Foreign, Text
 from providers.canonical.request import EFFORTS, Effort, Reasoning, Request, ResponseFormat, Sampling, Tool, ToolChoice
 from providers.canonical.seals import SealBox
 from providers.dialects.anthropic_messages.block_reader import MARK, BlockReader, read_cache, read_text
+from providers.dialects.anthropic_messages.facts import who_asks
 from providers.dialects.anthropic_messages.spelling import PLAIN, keep
 from providers.dialects.anthropic_messages.weights import attribution, foreign_block, foreign_tool, is_attribution
 from providers.dialects.anthropic_messages.wire import NAME, NAMES
