@@ -90,7 +90,6 @@ class DataPlaneHandler:
         try:
             response = await self._answer(scope, receive, exchange, match)
         except GatewayError as error:
-            await patience.stop()
             if patience.has_begun:
                 await patience.fail(error)
                 return
@@ -98,10 +97,8 @@ class DataPlaneHandler:
             if isinstance(error, BodyTooLarge):
                 await read_away(receive)
             return
-        except BaseException:
-            await patience.stop()
-            raise
-        await patience.stop()
+        finally:
+            patience.stop()
         if isinstance(response, EventStreamResponse):
             await self._send_stream(response, exchange, receive, send, has_begun=patience.has_begun)
         elif patience.has_begun:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 from routing.exchange import Exchange
@@ -43,10 +44,13 @@ class Departure:
             return
         if watcher.result()["type"] != "http.disconnect" or self._task.done():
             return
-        exchange = self._exchange
+        exchange, now = self._exchange, monotonic()
         exchange.is_client_gone = True
+        if exchange.left_at is None:
+            exchange.left_at = now
+        rest = exchange.left_at + DRAIN_SECONDS - now
         drains = exchange.route is not None and exchange.route.facts.on_disconnect == "drain"
-        if drains and exchange.is_generating:
-            self._handle = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._task.cancel)
+        if drains and exchange.generating and rest > 0:
+            self._handle = asyncio.get_running_loop().call_later(rest, self._task.cancel)
         else:
             self._task.cancel()

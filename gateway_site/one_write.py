@@ -40,15 +40,17 @@ class OneWriteCycle(RequestResponseCycle):
     def _head(self, status: int, headers: Any) -> bytes:
         """Return the status line and the headers, with those that say how the body is framed."""
         lines = []
+        says_close = False
         for name, value in (*self.default_headers, *headers):
             name = name.lower()
             if name in FRAMING:
                 self._note_framing(name, value)
+                says_close = says_close or (name == b"connection" and not self.keep_alive)
             lines.append(b"%b: %b" % (name, value))
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in BODILESS:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked")
-        if not self.keep_alive:
+        if not self.keep_alive and not says_close:
             lines.append(b"connection: close")
         text = b"\r\n".join(lines)
         if len(text) - len(text.translate(None, CONTROLS)) != 2 * max(0, len(lines) - 1):

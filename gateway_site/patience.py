@@ -7,7 +7,6 @@ begins all the same, with pings of the client's dialect; what goes wrong from th
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -15,8 +14,9 @@ from django.http.response import HttpResponseBase
 from gateway_site.answer_headers import stream_headers
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
+from routing.outbound import rejection
 from routing.relay import PING_SECONDS
-from tenants.errors import GatewayError, UpstreamFailed
+from tenants.errors import GatewayError
 
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -36,13 +36,11 @@ class Patience:
         self.has_begun = False
         self._handle = asyncio.get_running_loop().call_later(seconds, self._begin)
 
-    async def stop(self) -> None:
-        """Send no more pings."""
+    def stop(self) -> None:
+        """Send no more pings: a task that is cancelled sends nothing any more."""
         self._handle.cancel()
         if self._pinging is not None:
             self._pinging.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._pinging
 
     async def fail(self, error: GatewayError) -> None:
         """End an answer that has begun with an error event."""
@@ -56,20 +54,24 @@ class Patience:
         if response.status_code < 400:
             await self._end(content)
             return
-        said = DIALECTS[self._exchange.dialect].read_error(content)
-        await self.fail(UpstreamFailed(said or f"The upstream failed with status {response.status_code}."))
+        status = response.status_code
+        failure = DIALECTS[self._exchange.dialect].read_failure(status, content)
+        await self.fail(rejection(status, failure))
 
     def _begin(self) -> None:
         facts = self._exchange.facts
-        if facts is not None and facts.is_stream and DIALECTS[self._exchange.dialect].ping:
+        if facts is None:  # its body is still on its way
+            self._handle = asyncio.get_running_loop().call_later(self._seconds, self._begin)
+        elif facts.is_stream and DIALECTS[self._exchange.dialect].ping:
             self._pinging = asyncio.create_task(self._ping())
+            self._pinging.add_done_callback(_forget_outcome)
 
     async def _ping(self) -> None:
         exchange = self._exchange
-        self.has_begun = True
-        exchange.status = 200
         headers = [EVENT_STREAM, *stream_headers(exchange)]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.has_begun = True
+        exchange.status = 200
         while True:
             await self._body(DIALECTS[exchange.dialect].ping, more=True)
             await asyncio.sleep(self._seconds)
@@ -79,3 +81,9 @@ class Patience:
 
     async def _body(self, content: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": content, "more_body": more})
+
+
+def _forget_outcome(pinging: "asyncio.Task[None]") -> None:
+    """A client that cannot be sent a ping is noticed by the request itself."""
+    if not pinging.cancelled():
+        pinging.exception()

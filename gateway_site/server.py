@@ -1,5 +1,6 @@
 """One web process: uvicorn in the foreground, on a socket that it is given or binds itself."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import uvicorn
 from gateway_site.env import envint, envlist
 from gateway_site.one_write import OneWriteProtocol
 
+LAST_REQUESTS_SECONDS = 0.25  # for the requests of connections that were accepted in the moment of the stop
 APPLICATION = "gateway_site.asgi:application"
 
 
@@ -20,6 +22,16 @@ class WebServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         report_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody any more, then answer what is asked already; uvicorn alone hangs up on who was just accepted."""
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        await asyncio.sleep(LAST_REQUESTS_SECONDS)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

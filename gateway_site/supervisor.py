@@ -280,10 +280,11 @@ class Supervisor:
         """Look after the children until StopRequested; SIGHUP replaces those that report readiness."""
         self.starting = False
         while True:
-            self.turn(None)
-            if self._reload:
+            if self._reload:  # it may have been asked for while all was starting
                 self._reload = False
                 self.replace([child for child in self.children if child.service.reports_ready])
+            else:
+                self.turn(None)
 
     def replace(self, children: Iterable[Child], *, timeout: float = 60.0) -> None:
         """Replace them one by one: the old one stops when the new one is ready, else the new one."""

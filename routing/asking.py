@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway_site.infra import telemetry
 from gateway_site.infra.tallies import Count
+from providers.canonical.estimate import BYTES_PER_TOKEN
+from providers.canonical.usage import Usage
 from providers.transport import TransportError, Upstream
 from providers.wire.sse import FrameSplitter
 from routing.exchange import AttemptRecord
@@ -22,6 +24,7 @@ from routing.judging import (
 )
 from routing.outbound import Outbound
 from routing.policy.attempts import Attempt
+from routing.policy.plan import USUAL_OUTPUT_TOKENS
 from routing.policy.verdict import Verdict
 from routing.relay import FailedEarly, StallGuard, Stream, hold_until_content, relay
 from routing.response import EventStreamResponse
@@ -32,8 +35,9 @@ if TYPE_CHECKING:
     from routing.gate import Gate, Permit
 
 STREAM_TYPES = frozenset({"text/event-stream", ""})  # some servers name none
-BYTES_PER_TOKEN = 4
-USUAL_OUTPUT_TOKENS = 500
+MOST_OUTPUT_TOKENS = 32_768  # of models whose deployment does not say
+LATER = 2  # how much longer than until now a call may have taken that was not waited for
+FAIR_SHARE = 0.9  # of its time: who got less and was silent is not to blame
 llm_attempts = Count(telemetry.llm_attempts)
 
 
@@ -42,10 +46,11 @@ class Asking:
 
     __slots__ = (
         "_call",
-        "_is_held",
+        "_had_its_time",
+        "_is_active",
+        "_is_generating",
         "_places",
         "_started",
-        "_status",
         "_upstream",
         "attempt",
         "is_trial",
@@ -55,29 +60,29 @@ class Asking:
     def __init__(self, call: "Call", attempt: Attempt) -> None:
         self._call = call
         self._places: tuple[tuple[Gate, Permit], ...] = ()
-        self._is_held = False  # counted as in flight
         self._started = 0.0
-        self._status = 0
+        self._is_active = False  # counted as in flight
+        self._is_generating = False  # the upstream works on it
+        self._had_its_time = False  # as much as the operator gives the deployment: silence is its own fault then
         self._upstream: Upstream | None = None  # of a stream that is held
         self.attempt = attempt
         self.is_trial = False  # it has the slot of a half-open breaker
-        deployment = attempt.target.deployment
-        paused = round(attempt.pause_seconds * 1000)
-        self.record = AttemptRecord(deployment=deployment.facts.slug, number=attempt.number, paused_ms=paused)
+        self.record = AttemptRecord(
+            deployment=attempt.target.deployment.facts.slug,
+            number=len(call.exchange.attempts) + 1,
+            paused_ms=round(attempt.pause_seconds * 1000),
+        )
 
     async def run(self) -> Result:
-        """Ask, and judge what comes. What is held is let go, but for a stream's, which `end` lets go."""
-        result = Result(verdict=Verdict.TRY_NEXT)
+        """Ask, and judge what comes. What is held is released, but for a stream's, which `end` or `abandon` releases."""
+        result = Result(verdict=None)
         try:
             result = await self._admitted()
         except asyncio.CancelledError:
             self.record.result = self.record.result or "cancelled"
             raise
         finally:
-            spent = monotonic() - self._started if self._started else 0.0
-            self.record.milliseconds = round(spent * 1000)
-            self.record.verdict = result.verdict.value
-            self._conclude(result, spent)
+            self._conclude(result)
         return result
 
     async def _admitted(self) -> Result:
@@ -100,10 +105,12 @@ class Asking:
 
     async def _enter(self, gates: "tuple[Gate, ...]") -> None:
         """Take a place at every gate, one after the other, waiting no longer than the provider's time for all."""
-        call = self._call
+        call, deployment = self._call, self.attempt.target.deployment
         facts = call.request.inbound.facts
-        output = facts.max_output_tokens or USUAL_OUTPUT_TOKENS
-        wait = self.attempt.target.deployment.provider.queue_wait
+        # What a client says is the most that it may cost, and may be anything: what the model can write bounds it.
+        most = deployment.facts.max_output_tokens or MOST_OUTPUT_TOKENS
+        output = min(facts.max_output_tokens or USUAL_OUTPUT_TOKENS, most)
+        wait = deployment.provider.queue_wait
         for gate in gates:
             permit = await gate.enter(
                 tenant=call.tenant,
@@ -120,15 +127,15 @@ class Asking:
         health = deployment.health
         health.requests += 1
         health.active += 1
-        self._is_held = True
-        if not self.is_trial:
+        self._is_active = True
+        if not self.attempt.is_retry:
             health.retry_budget.deposit()
         self._started = monotonic()
         policy_falls_back = call.route.facts.fallback_on_content_policy
         try:
             result = await self._ask_within_time(outbound, policy_falls_back)
         except TimeoutError:
-            result = judge_silence(self.record)
+            result = judge_silence(self.record, is_its_fault=self._had_its_time)
         except TransportError as failure:
             result = judge_transport(failure, self.record)
         except FailedEarly as failed:
@@ -140,32 +147,39 @@ class Asking:
         return result
 
     async def _ask_within_time(self, outbound: Outbound, policy_falls_back: bool) -> Result:
-        call, deployment = self._call, outbound.deployment
-        seconds = call.seconds_left()
-        if call.request.inbound.facts.is_stream:
-            seconds = min(seconds, call.route.facts.first_token_timeout or deployment.provider.timeouts.first_token)
-        async with asyncio.timeout(seconds):
+        call = self._call
+        async with asyncio.timeout(self._seconds(outbound)):
             upstream, content, stream = await self._open(outbound)
-        number = b"%d" % self.attempt.number
-        fixed = (*call.headers, (b"x-tollgate-attempts", number), *deployment.response_headers)
+        number = b"%d" % self.record.number
+        fixed = (*call.headers, (b"x-tollgate-attempts", number), *outbound.deployment.response_headers)
         if stream is None:
             return judge_whole(outbound, upstream, content, fixed, self.record, policy_falls_back=policy_falls_back)
         return self._stream(outbound, upstream, stream, fixed)
+
+    def _seconds(self, outbound: Outbound) -> float:
+        """Return how long to wait for the answer, or for a stream's first content."""
+        call, timeouts, route = self._call, outbound.deployment.provider.timeouts, self._call.route.facts
+        own = route.total_timeout or timeouts.total
+        if call.request.inbound.facts.is_stream:
+            own = route.first_token_timeout or timeouts.first_token
+        seconds = min(own, call.seconds_left())
+        self._had_its_time = seconds >= FAIR_SHARE * own
+        return seconds
 
     async def _open(self, outbound: Outbound) -> tuple[Upstream, bytes, Stream | None]:
         """Send the request; return the whole answer, or a stream that has come to its first content."""
         call, deployment = self._call, outbound.deployment
         inbound = call.request.inbound
         query = upstream_query(outbound.operation, b"" if outbound.is_translated else inbound.query)
-        call.exchange.is_generating = not inbound.facts.is_stream
+        self._generates(not inbound.facts.is_stream)
         upstream = await call.upstreams.transport.open(
             deployment.pool,
             deployment.url(outbound.operation, query),
             headers=upstream_headers(inbound, deployment, outbound.dialect, is_translated=outbound.is_translated),
             body=outbound.body,
         )
-        self.record.status = self._status = upstream.status
-        call.exchange.is_generating = upstream.status < 400
+        self.record.status = upstream.status
+        self._generates(upstream.status < 400)
         if upstream.status < 400:  # what a refusal says is what a cooldown is for
             call.upstreams.gates.learn(deployment.facts.slug, deployment.provider, upstream.headers, time())
         try:
@@ -183,68 +197,90 @@ class Asking:
         self.record.result = "streaming"
         self._upstream = upstream
         between_tokens = route.between_tokens_timeout or outbound.deployment.provider.timeouts.between_tokens
-        guard = StallGuard(upstream, between_tokens=between_tokens, deadline=monotonic() + call.seconds_left())
+        guard = StallGuard(
+            upstream, call.exchange, between_tokens=between_tokens, deadline=monotonic() + call.seconds_left()
+        )
         body = relay(stream, call.account, outbound, guard, self)
         response = EventStreamResponse(200, answer_pairs(outbound, upstream, fixed), body)
         return Result(verdict=Verdict.DELIVER, response=response, is_healthy=True)
 
-    # --- What its health and its provider's queue are told ---------------------------------------------------
+    def _generates(self, is_so: bool) -> None:
+        """Note whether the upstream works on the request, for which it may charge."""
+        if is_so != self._is_generating:
+            self._is_generating = is_so
+            self._call.exchange.generating += 1 if is_so else -1
 
-    def _conclude(self, result: Result, spent: float) -> None:
-        """Tell how it went, and let go of what is held, unless a stream goes on."""
-        deployment = self.attempt.target.deployment
+    # --- What its health is told, and what is let go ----------------------------------------------------------
+
+    def _conclude(self, result: Result) -> None:
+        """Tell how it went, and release what is held, unless a stream goes on."""
+        deployment, record = self.attempt.target.deployment, self.record
         health, board = deployment.health, self._call.upstreams.health
+        spent = monotonic() - self._started if self._started else 0.0
+        record.milliseconds = round(spent * 1000)
+        record.verdict = result.verdict.value if result.verdict is not None else ""
         if self._started:
             self._call.exchange.upstream_seconds += spent
-            llm_attempts.add(deployment.facts.slug, self.record.result)
+            llm_attempts.add(deployment.facts.slug, record.result)
         if result.is_healthy is not None:
             board.record(health, time(), is_ok=result.is_healthy, reason=result.reason, is_trial=self.is_trial)
-        if result.wait is not None and self._status in RESTING_STATUSES:
-            board.cool_down(health, time(), seconds=result.wait, reason=f"{result.reason}, asked for {result.wait:g} s")
-        if result.is_healthy and self._status < 400:
+        if result.asked_to_wait is not None and result.status in RESTING_STATUSES:
+            reason = f"{result.reason}, asked for {result.asked_to_wait:g} s"
+            board.cool_down(health, time(), seconds=result.asked_to_wait, reason=reason)
+        if result.is_healthy and result.status < 400:
             health.latency(isinstance(result.response, EventStreamResponse)).add(spent)
         if self.is_trial:
             self._call.upstreams.give_back_slot(deployment)
-        if not isinstance(result.response, EventStreamResponse):
-            self._let_go(result)
+        if isinstance(result.response, EventStreamResponse):
+            return
+        if result.verdict is not None and result.verdict is not Verdict.DELIVER:
+            self._generates(False)
+        self._release(_used_by(result, record))
 
-    def end(self, error_code: str) -> None:
+    def end(self, usage: Usage, error_code: str, *, is_its_fault: bool) -> None:
         """A stream that was delivered has ended; the code tells of one that broke in the middle, empty: it did not."""
-        deployment = self.attempt.target.deployment
         if error_code:
             self.record.result = error_code
-            self._call.upstreams.health.record(
-                deployment.health, time(), is_ok=False, reason="its stream broke", is_trial=False
-            )
-        self._let_go(None)
+        if is_its_fault:
+            health, board = self.attempt.target.deployment.health, self._call.upstreams.health
+            board.record(health, time(), is_ok=False, reason="its stream broke", is_trial=False)
+        self._release(_tokens(usage) if usage.is_reported else None)
 
     def abandon(self) -> None:
-        """Another attempt was faster: close what this one has opened."""
+        """Another attempt was faster: close what this one has opened, and remember that it was slow."""
         if self.record.result in {"streaming", "cancelled", "answered"}:
             self.record.result = "hedged_away"
+            is_stream = self._call.request.inbound.facts.is_stream
+            self.attempt.target.deployment.health.latency(is_stream).add(LATER * (monotonic() - self._started))
         if self._upstream is not None:
             self._upstream.finish(is_answered=False)
-        self._let_go(None)
+        self._generates(False)
+        self._release(None)
 
-    def _let_go(self, result: Result | None) -> None:
-        deployment = self.attempt.target.deployment
-        if self._is_held:
-            self._is_held = False
-            deployment.health.active -= 1
+    def _release(self, tokens: int | None) -> None:
+        """Let go of what is held, once; `tokens` were used, None: nobody knows, and the estimate stays charged."""
+        if self._is_active:
+            self._is_active = False
+            self.attempt.target.deployment.health.active -= 1
         places, self._places = self._places, ()
         for gate, permit in places:
-            self._leave(gate, permit, result)
+            if not self._started or self.record.result == "unreachable":
+                gate.refund(permit)  # nothing was sent
+                continue
+            if tokens is not None:
+                gate.settle_tokens(permit, tokens)
+            gate.leave(permit)
 
-    def _leave(self, gate: "Gate", permit: "Permit", result: Result | None) -> None:
-        """Give a place back, charged with what the upstream says was used, else with the estimate; unsent: nothing."""
-        if not self._started or self.record.result == "unreachable":
-            gate.refund(permit)
-            return
-        delivery = result.delivery if result is not None else None
-        usage = delivery.usage if delivery is not None else self._call.exchange.usage
-        if usage.is_reported:
-            gate.settle_tokens(permit, (usage.input or 0) + (usage.output or 0))
-        gate.leave(permit)
+
+def _used_by(result: Result, record: AttemptRecord) -> int | None:
+    """Return the tokens of an attempt that is over; None: nobody knows."""
+    if result.delivery is not None:
+        return _tokens(result.delivery.usage) if result.delivery.usage.is_reported else None
+    return 0 if record.status is not None and record.status >= 400 else None  # a refusal uses none
+
+
+def _tokens(usage: Usage) -> int:
+    return (usage.input or 0) + (usage.output or 0)
 
 
 def _resting() -> Unavailable:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Pairs", "Response", "Upstreams"]
 
 
+FINAL = frozenset({Verdict.DELIVER, Verdict.GIVE_UP})
 SHORTEST_HEDGE_SECONDS = 0.1  # below that, jitter would look late
 
 
@@ -92,9 +93,13 @@ class Call:
                 exchange.upstream_seconds += attempt.pause_seconds  # waited for its sake
             result = await self._attempt(attempt)
             best = _more_telling(best, result)
+            if exchange.is_client_gone and result.verdict is not Verdict.DELIVER:
+                break  # it was read on for the usage of that attempt only
             attempt = _advance(steps, result, self.hedged)
         if best is None:
             raise UpstreamTimeout("There was no time left to ask a deployment.", code="deadline_exceeded")
+        if best.outbound is not None:
+            exchange.deployment, exchange.outbound = best.outbound.deployment, best.outbound
         if best.response is not None:
             if best.delivery is not None:
                 exchange.usage = best.delivery.usage
@@ -124,7 +129,6 @@ class Call:
         exchange, deployment = self.exchange, attempt.target.deployment
         exchange.deployment = deployment
         exchange.outbound = self.request.outbound(deployment)
-        exchange.is_generating = False
         asking = self._asking(attempt)
         is_stream = self.request.inbound.facts.is_stream
         late = deployment.health.latency(is_stream).p95() if self.route.facts.hedge else None
@@ -132,8 +136,6 @@ class Call:
             result = await asking.run()
         else:
             result = await self._hedge(asking, max(late, SHORTEST_HEDGE_SECONDS))
-        if result.outbound is not None:
-            exchange.deployment, exchange.outbound = result.outbound.deployment, result.outbound
         if is_stream and result.verdict is Verdict.DELIVER:
             exchange.first_token_at = monotonic()
         return result
@@ -146,22 +148,30 @@ class Call:
     async def _hedge(self, first: Asking, late: float) -> Result:
         """Ask the next target too when the first is late; keep the first answer and cancel the other."""
         tasks = {asyncio.create_task(first.run()): first}
+        winner: asyncio.Task[Result] | None = None
         try:
             await asyncio.wait(tasks, timeout=late)
-            target = self._next_after(first.attempt.target)
-            if target is not None and not any(task.done() for task in tasks):
-                self.hedged.append(target)
-                second = self._asking(Attempt(target=target, number=first.attempt.number + len(self.hedged)))
-                tasks[asyncio.create_task(second.run())] = second
-            winner = await _first_answer(tasks)
-            del tasks[winner]
+            if not any(task.done() for task in tasks):
+                second = self._second(first.attempt.target)
+                if second is not None:
+                    tasks[asyncio.create_task(second.run())] = second
+            found = await _first_answer(list(tasks))
+            await _cancel(task for task in tasks if task is not found)
+            winner = found  # from here on nothing is awaited: nobody can be cancelled while holding two answers
             return winner.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for asking in tasks.values():
-                asking.abandon()
+            for task, asking in tasks.items():
+                if task is not winner:
+                    task.cancel()
+                    asking.abandon()
+
+    def _second(self, target: LiveTarget) -> Asking | None:
+        """Return the attempt beside a late one, if there is somebody to ask and the provider can spare it."""
+        other = self._next_after(target)
+        if other is None or not target.deployment.health.retry_budget.withdraw(time()):
+            return None
+        self.hedged.append(other)
+        return self._asking(Attempt(target=other))
 
     def _next_after(self, target: LiveTarget) -> LiveTarget | None:
         """Return whom to ask beside a target that is late: the next that can be asked at once."""
@@ -187,19 +197,27 @@ def _total_seconds(plan: Plan, timeout: float | None) -> float:
     return total if timeout is None else min(total, timeout)
 
 
-async def _first_answer(tasks: Iterable["asyncio.Task[Result]"]) -> "asyncio.Task[Result]":
-    """Return the first task whose result is to be delivered, else the last one."""
+async def _first_answer(tasks: Sequence["asyncio.Task[Result]"]) -> "asyncio.Task[Result]":
+    """Return the first task that has a final answer; when none has, the one that was asked first."""
     pending = set(tasks)
-    while True:
+    while pending:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if task.result().verdict is Verdict.DELIVER or not pending:
+        for task in tasks:
+            if task in done and task.result().verdict in FINAL:
                 return task
+    return tasks[0]
+
+
+async def _cancel(tasks: Iterable["asyncio.Task[Result]"]) -> None:
+    cancelled = list(tasks)
+    for task in cancelled:
+        task.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
 
 
 def _advance(steps: Attempts, result: Result, hedged: Sequence[LiveTarget]) -> Attempt | None:
     try:
-        return steps.send(Judgement(result.verdict, result.wait, hedged))
+        return steps.send(Judgement(result.verdict or Verdict.TRY_NEXT, result.asked_to_wait, hedged))
     except StopIteration:
         return None
 

@@ -12,6 +12,7 @@ import structlog
 from msgspec import structs
 
 from providers.canonical.inbound import Inbound
+from providers.dialects.openai_responses.facts import read_facts
 from providers.dialects.openai_responses.history import input_items, items_of, refers_to_items, with_history
 from providers.wire.json import read_json, write_json
 from providers.wire.splice import Members, read_members, splice
@@ -50,7 +51,9 @@ class Continuation:
             members = _edit(members, {STORE: b"false"})
         if members is inbound.members:
             return inbound
-        return structs.replace(inbound, members=members, facts=structs.replace(inbound.facts, size=len(members.raw)))
+        needs = read_facts(members, inbound.operation).needs  # what was said before may hold images
+        facts = structs.replace(inbound.facts, size=len(members.raw), needs=needs)
+        return structs.replace(inbound, members=members, facts=facts)
 
     async def keep(self, content: bytes, outbound: Outbound) -> None:
         """Store an answer, whole or as a stream's last frames; one that cannot be stored is delivered all the same."""

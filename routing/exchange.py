@@ -76,10 +76,11 @@ class Exchange:
         "facts",
         "first_token_at",
         "frames",
+        "generating",
         "is_client_gone",
-        "is_generating",
         "is_logged",
         "is_usage_final",
+        "left_at",
         "method",
         "operation",
         "outbound",
@@ -121,7 +122,8 @@ class Exchange:
         self.outbound: Outbound | None = None  # how the deployment asked last gets the request
         self.plan: Plan | None = None
         self.wants_trace = False  # the client asked for the decision trace, and may see it
-        self.is_generating = False  # an upstream works on it, for which it may charge
+        self.generating = 0  # upstreams that work on it, for which they may charge
+        self.left_at: float | None = None  # when the client went away (monotonic)
         self.revision = 0
         self.attempts: list[AttemptRecord] = []
         self.usage: Usage = NOTHING_REPORTED

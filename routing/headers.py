@@ -9,6 +9,7 @@ from providers.canonical.inbound import Inbound, Operation
 from providers.canonical.losses import Loss
 from providers.dialects.base import Dialect
 from providers.transport import Upstream
+from routing.policy.retry_after import LONGEST_WAIT
 from routing.snapshot import LiveDeployment
 
 type HeaderPairs = Sequence[tuple[bytes, bytes]]
@@ -28,7 +29,6 @@ RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"}
 # Gemini's clients may send their key in the query; how we ask, and that the usage comes back, is our own choice.
 # https://cloud.google.com/apis/docs/system-parameters
 OWN_PARAMETERS = frozenset({"key", "alt", "fields", "access_token", "oauth_token", "callback"})
-LONGEST_WAIT = 7 * 86_400  # seconds; whoever says more is not to be believed
 MAX_LOSSES, MAX_PATH = 20, 100
 _PLAIN = re.compile(r"[^A-Za-z0-9_.:\[\]@$/-]")
 USER_AGENT = ("User-Agent", "tollgate")
@@ -95,7 +95,7 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
         name = name.lower()
         if name == b"content-type":
             headers.append((name, content_type or value))
-        elif name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS:
+        elif name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS and _is_clean(value):
             headers.append((name, value))
     return headers
 

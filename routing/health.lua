@@ -24,7 +24,8 @@ elseif before then
   end
 end
 
-if not before or before.at <= change.at then
+-- Older news are no news, unless the clock of whoever told the other one is ahead of ours.
+if not before or before.at <= change.at or before.at > tonumber(ARGV[6]) + 1 then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
   redis.call('PUBLISH', ARGV[3], ARGV[4])
 end

@@ -10,6 +10,7 @@ Workers tell each other what they decide (`health_sharing.py`); without Valkey e
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import time
 from typing import Any, Literal
 
 import msgspec
@@ -193,15 +194,18 @@ class HealthBoard:
     # --- What other workers tell ----------------------------------------------------------------------------
 
     def adopt(self, change: HealthChange) -> None:
-        """Take over what another worker decided."""
+        """Take over what another worker decided; nothing rests longer than it may, whatever that worker's clock says."""
         entry = self._entries.get(change.deployment)
         if entry is None or change.worker == self.worker:
             return
+        now, until = time(), change.until or 0.0
         if change.kind == "cooled_down":
-            if change.until is not None and change.until > entry.cooldown_until:
-                entry.cooldown_until, entry.cooldown_reason = change.until, change.reason
+            until = min(until, now + entry.cooldown_max)
+            if until > entry.cooldown_until:
+                entry.cooldown_until, entry.cooldown_reason = until, change.reason
         else:
-            entry.breaker.adopt(STATE_OF_KIND[change.kind], change.at, open_until=change.until or 0.0)  # type: ignore[arg-type]
+            until = min(until, now + entry.breaker.settings.open_for)
+            entry.breaker.adopt(STATE_OF_KIND[change.kind], change.at, open_until=until)  # type: ignore[arg-type]
 
     def take_tallies(self) -> list[Tally]:
         """Return the outcomes of troubled deployments since the last time."""

@@ -25,7 +25,7 @@ type Pairs = tuple[tuple[bytes, bytes], ...]
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
 ALARMS = frozenset({"upstream_auth_failed", "upstream_account_exhausted"})  # for the operator to mend
-LIMITED = 429
+LIMITED, LAST_STATUS = 429, 599
 RESTING_STATUSES = frozenset({LIMITED, 503, 529})  # with a time to wait, they are left alone for so long
 
 
@@ -33,12 +33,13 @@ RESTING_STATUSES = frozenset({LIMITED, 503, 529})  # with a time to wait, they a
 class Result:
     """How an attempt went: an answer to deliver, or what to say if no other attempt goes better."""
 
-    verdict: Verdict
+    verdict: Verdict | None  # None: it was cancelled
     outbound: Outbound | None = None  # of the attempt; None when nobody was asked
     response: Response | None = None
     error: GatewayError | None = None
     delivery: Delivery | None = None  # a whole answer and its usage
-    wait: float | None = None  # seconds that the upstream asked to be left alone
+    status: int = 0  # the upstream's, or what an error of its stream stands for
+    asked_to_wait: float | None = None  # seconds that the upstream wants to be left alone
     is_healthy: bool | None = None  # what it says of the deployment; None: nothing
     reason: str = ""  # why it is not healthy, or rests
 
@@ -53,6 +54,10 @@ def judge_whole(
     policy_falls_back: bool,
 ) -> Result:
     """Judge an answer that is there, whatever its status."""
+    if upstream.status > LAST_STATUS:
+        record.result = "not_an_answer"
+        error = UpstreamFailed(f"The upstream answered with the status {upstream.status}, which is none.")
+        return Result(verdict=Verdict.RETRY, error=error, is_healthy=False, reason="its status is none")
     if upstream.status >= 400:
         return _judge_failure(outbound, upstream, content, fixed, record, policy_falls_back)
     try:
@@ -83,7 +88,10 @@ def _judge_failure(
         return Result(verdict=Verdict.TRY_NEXT, error=refusal)
     result = Result(
         verdict=judge_failure(status, failure, fallback_on_content_policy=policy_falls_back),
-        wait=told_wait(upstream.headers, time(), in_body=failure.retry_after_seconds) if status >= LIMITED else None,
+        status=status,
+        asked_to_wait=told_wait(upstream.headers, time(), in_body=failure.retry_after_seconds)
+        if status >= LIMITED
+        else None,
         is_healthy=_is_healthy(status),
         reason=f"status {status}",
     )
@@ -109,17 +117,22 @@ def judge_early(failed: FailedEarly, outbound: Outbound, record: AttemptRecord, 
     return Result(
         verdict=judge_failure(status, failure, fallback_on_content_policy=policy_falls_back),
         error=rejection(status, failure),
-        wait=failure.retry_after_seconds,
+        status=status,
+        asked_to_wait=failure.retry_after_seconds,
         is_healthy=_is_healthy(status),
         reason=f"an error event that means {status}",
     )
 
 
-def judge_silence(record: AttemptRecord) -> Result:
-    """An upstream that accepts and stays silent is not asked a second time."""
+def judge_silence(record: AttemptRecord, *, is_its_fault: bool) -> Result:
+    """An upstream that accepts and stays silent is not asked a second time.
+
+    It is not to blame where the client, or earlier attempts, left it less time than the operator gives it.
+    """
     record.result = "timeout"
     error = UpstreamTimeout("The upstream did not answer in time.")
-    return Result(verdict=Verdict.TRY_NEXT, error=error, is_healthy=False, reason="it did not answer in time")
+    is_healthy = False if is_its_fault else None
+    return Result(verdict=Verdict.TRY_NEXT, error=error, is_healthy=is_healthy, reason="it did not answer in time")
 
 
 def judge_transport(failure: TransportError, record: AttemptRecord) -> Result:

@@ -2,12 +2,12 @@
 
 from decimal import Decimal
 
+from providers.canonical.estimate import BYTES_PER_TOKEN
 from providers.canonical.usage import Usage
 from providers.pricing import cost, price_at
 from routing.exchange import Exchange
 
 LEFT = frozenset({"client_gone", "shutdown"})  # outcomes of requests that were not waited for
-BYTES_PER_TOKEN = 4  # English text; an estimate is flagged as one
 
 
 def price_exchange(exchange: Exchange) -> None:
@@ -17,7 +17,7 @@ def price_exchange(exchange: Exchange) -> None:
     is_free = exchange.operation is not None and exchange.operation.is_free
     # A client that leaves has used what it has got, and what an upstream was working on for it: that charges us, too.
     is_used = exchange.outcome == "served" or exchange.frames > 0
-    is_left = exchange.outcome in LEFT and (exchange.is_generating or exchange.usage.is_reported)
+    is_left = exchange.outcome in LEFT and (exchange.generating or exchange.usage.is_reported)
     is_billed = not is_free and (is_used or is_left)
     is_estimated = is_billed and not exchange.is_usage_final
     if is_estimated:
@@ -39,7 +39,7 @@ def price_exchange(exchange: Exchange) -> None:
 
 
 def estimate(exchange: Exchange) -> Usage:
-    """Fill in what the upstream did not report: a token per four bytes, and one per frame of a stream."""
+    """Fill in what the upstream did not report: a token per four bytes, and one per frame of a stream; flagged as such."""
     size = exchange.facts.size if exchange.facts is not None else 0
     seen = exchange.usage
     known_input = seen.input if seen.input is not None else max(1, size // BYTES_PER_TOKEN)

@@ -4,25 +4,28 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway_site.infra import telemetry
 from gateway_site.infra.tallies import Level
+from providers.canonical.usage import Usage
 from providers.dialects.watch import Watch
 from providers.transport import TransportError, Upstream, UpstreamBroken
 from providers.wire.sse import FrameSplitter, count_events
 from routing.account import Account
+from routing.exchange import Exchange
 from routing.outbound import Outbound
 from tenants.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 
 active_streams = Level(telemetry.active_streams)
+MOST_HELD_BYTES = 32 * 1024 * 1024  # of a stream: images come in one frame
 PING_SECONDS = 15.0  # agents give up on a stream after some minutes of silence; models think longer than that
 
 
 class Held(Protocol):
     """What a stream holds until its end: a place at its provider, and a part in its deployment's health."""
 
-    def end(self, error_code: str) -> None:
+    def end(self, usage: Usage, error_code: str, *, is_its_fault: bool) -> None:
         """The stream has ended; the code tells of one that broke in the middle, empty: it did not."""
 
 
@@ -56,6 +59,8 @@ async def hold_until_content(stream: Stream) -> None:
         if not data:
             break
         stream.held += watch.observe(stream.splitter.feed(data))
+        if len(stream.held) + len(stream.splitter.rest) > MOST_HELD_BYTES:
+            raise UpstreamBroken("the stream has no content in its first megabytes")
     if watch.error is not None and not watch.has_content:
         raise FailedEarly(watch.error, watch.error_code)
     if not (watch.has_content or watch.is_finished):
@@ -92,6 +97,8 @@ async def relay(
                 yield watch.ping()
             guard.waiting_since = 0.0
             ready = watch.observe(splitter.feed(data) if data else splitter.close())
+            if len(splitter.rest) > MOST_HELD_BYTES:
+                raise UpstreamBroken("a frame has no end")
             if ready:
                 exchange.frames += count_events(ready)
                 yield ready
@@ -115,8 +122,8 @@ async def relay(
         guard.stop()
         active_streams.change(-1)
         _open.discard(stream)
-        held.end(error_code)
         exchange.usage, exchange.is_usage_final = watch.usage, watch.is_usage_final
+        held.end(watch.usage, error_code, is_its_fault=outcome == "cut" and not guard.is_out_of_time)
         upstream.finish(is_answered=watch.is_finished)
         await account.settle(outcome, status=200, error_code=error_code)
     # The account is settled: a worker killed from here on has delivered nothing that the ledger does not know.
@@ -148,22 +155,38 @@ class StallGuard:
     """Breaks the upstream's connection when it says nothing for too long, or goes on for too long.
 
     One timer per stream, set again only when it fires: a chunk costs two assignments. A client that reads slowly is not
-    the upstream's silence: time counts only while we wait for the upstream.
+    the upstream's silence: time counts only while we wait for the upstream. When the whole time is over while we wait for
+    the client, it is the client that is given up.
     """
 
-    __slots__ = ("_between", "_deadline", "_handle", "_loop", "_upstream", "error", "waiting_since")
+    __slots__ = (
+        "_between",
+        "_deadline",
+        "_exchange",
+        "_handle",
+        "_loop",
+        "_task",
+        "_upstream",
+        "error",
+        "is_out_of_time",
+        "waiting_since",
+    )
 
-    def __init__(self, upstream: Upstream, *, between_tokens: float, deadline: float) -> None:
+    def __init__(self, upstream: Upstream, exchange: Exchange, *, between_tokens: float, deadline: float) -> None:
         self._upstream = upstream
+        self._exchange = exchange
         self._between = between_tokens
         self._deadline = deadline  # of the monotonic clock
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
         self.waiting_since = 0.0
+        self.is_out_of_time = False  # the request's time is over, which is not the upstream's fault
         self.error: GatewayError | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Begin to watch, for the task that reads the stream."""
+        self._task = asyncio.current_task()
         self._check()
 
     def stop(self) -> None:
@@ -177,6 +200,7 @@ class StallGuard:
         if silent >= self._between:
             self._give_up(f"The upstream said nothing for {self._between:g} s in the middle of its answer.")
         elif now >= self._deadline:
+            self.is_out_of_time = True
             self._give_up("The answer took longer than it may.")
         else:
             pause = min(self._between - silent, self._deadline - now)
@@ -185,3 +209,6 @@ class StallGuard:
     def _give_up(self, message: str) -> None:
         self.error = UpstreamTimeout(message)
         self._upstream.abort()
+        if not self.waiting_since and self._task is not None:
+            self._exchange.is_client_gone = True  # as good as: it does not take what there is
+            self._task.cancel()

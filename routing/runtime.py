@@ -162,7 +162,7 @@ class Runtime:
         """Serve another configuration from now on; requests in flight keep theirs."""
         secrets = {provider.slug: _decrypted(provider) for provider in snapshot.providers}
         self.snapshot = LiveSnapshot(snapshot, secrets, self._equip)
-        self.health.keep_only(self.snapshot.deployments)
+        self.health.keep_only(self.snapshot.slugs)
         self.loaded_at = time()
         self.transport.keep_only(self.snapshot.pools)
         self.gates.keep(snapshot.providers, peers=self.peers)

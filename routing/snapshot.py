@@ -329,9 +329,11 @@ class _Catalogue:
         self._equip = equip
         self._routes: dict[str, LiveRoute] = {}
         self._providers: dict[str, list[Provider]] = {}
+        self.slugs: set[str] = set()
         for provider in providers:
             for model in provider.catalogue if provider.is_enabled else ():
                 self._providers.setdefault(model, []).append(provider)
+                self.slugs.add(_catalogue_slug(provider.slug, model))
 
     @property
     def names(self) -> Iterable[str]:
@@ -407,6 +409,11 @@ class LiveSnapshot:
     def catalogue_route(self, model: str) -> LiveRoute | None:
         """Return a route to the providers whose catalogue lists a model that has no alias; None when none does."""
         return self._catalogue.route(model)
+
+    @property
+    def slugs(self) -> Iterable[str]:
+        """The deployments that are configured, and those that follow from catalogues."""
+        return (*self.deployments, *self._catalogue.slugs)
 
     @property
     def catalogue_names(self) -> Iterable[str]:

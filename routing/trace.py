@@ -1,8 +1,8 @@
 """The decision trace: which targets a request could go to, why some were dropped, and how each attempt went."""
 
+import json
 from typing import Any
 
-from providers.wire.json import write_json
 from routing.exchange import AttemptRecord, Exchange
 from routing.policy.plan import Plan
 from routing.snapshot import LiveTarget
@@ -45,7 +45,7 @@ def trace_header(exchange: Exchange) -> tuple[bytes, bytes]:
 
 
 def _ascii(trace: dict[str, Any]) -> bytes:
-    return write_json(trace).decode().encode("ascii", "backslashreplace")
+    return json.dumps(trace, separators=(",", ":")).encode()
 
 
 def _candidate(target: LiveTarget, reason: str | None) -> dict[str, Any]:

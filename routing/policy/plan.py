@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from providers.canonical.estimate import BYTES_PER_TOKEN
 from providers.canonical.inbound import Facts, Operation
 from providers.canonical.losses import Loss, Weight, heaviest
 from providers.pricing import price_at
@@ -19,7 +20,6 @@ from tenants.errors import InvalidRequest
 
 type Random = Callable[[], float]  # uniform in [0, 1)
 
-BYTES_PER_TOKEN = 4  # English text; good enough to compare prices
 USUAL_OUTPUT_TOKENS = 500
 
 

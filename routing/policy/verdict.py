@@ -26,7 +26,7 @@ def judge_status(status: int) -> Verdict:
     if status in RETRY_STATUSES or status >= 500:
         return Verdict.RETRY
     if status in CREDENTIAL_STATUSES or status == PROVIDER_ACCOUNT_STATUS or status == 404:
-        return Verdict.TRY_NEXT  # ours to mend, not the client's: see `call.refusal_of_ours`
+        return Verdict.TRY_NEXT  # ours to mend, not the client's: see `judging.refusal_of_ours`
     return Verdict.GIVE_UP
 
 

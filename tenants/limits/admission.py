@@ -237,7 +237,12 @@ class Admission:
             self._keep(settle, error)
 
     def _keep(self, settle: SpooledSettle, error: BaseException | None) -> None:
-        self._spool.append(settle)
+        try:
+            self._spool.append(settle)
+        except OSError as disk:
+            # The last place where it can be found: an answer that was paid for is delivered all the same.
+            log.error("usage_not_kept", request_id=settle.request_id, usage=settle.event, reason=str(disk))
+            return
         usage_spooled.inc()
         if not self._is_spooling:  # once for each time that Valkey is away
             log.warning("usage_spooled", request_id=settle.request_id, reason=str(error))

@@ -340,7 +340,7 @@ FLAPS = (0.4, 0.6, 0.4, 0.6)  # up, down, up, down
 RECOVERY_SECONDS = 3.0
 SHARED_SECONDS = 1.0  # in which workers tell each other that a breaker has opened
 PER_SECOND = 20  # requests of each run
-MOST_ATTEMPTS_IN_THE_DARK = 32  # two workers: their first failures, what was on its way then, and a probe a second each
+MOST_ATTEMPTS_IN_THE_DARK = 24  # two workers: their first failures, what was on its way then, and a probe a second
 
 
 async def test_an_outage_is_not_noticed_and_the_dead_primary_is_left_alone(stack: Stack, key: str) -> None:

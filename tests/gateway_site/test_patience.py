@@ -43,7 +43,7 @@ def waiting(operation: Operation = CHAT, *, is_stream: bool = True) -> tuple[Cli
 async def test_a_stream_that_is_late_begins_with_pings(operation, ping):
     client, patience = waiting(operation)
     await asyncio.sleep(SOON * 3.5)
-    await patience.stop()
+    patience.stop()
     assert patience.has_begun
     head, *_ = client.messages
     assert (head["type"], head["status"]) == ("http.response.start", 200)
@@ -53,7 +53,7 @@ async def test_a_stream_that_is_late_begins_with_pings(operation, ping):
 
 async def test_one_that_is_in_time_does_not():
     client, patience = waiting()
-    await patience.stop()
+    patience.stop()
     await asyncio.sleep(SOON * 2)
     assert (client.messages, patience.has_begun) == ([], False)
 
@@ -62,14 +62,14 @@ async def test_one_that_is_in_time_does_not():
 async def test_whole_answers_and_formats_without_a_ping_wait(operation, is_stream):
     client, patience = waiting(operation, is_stream=is_stream)
     await asyncio.sleep(SOON * 3)
-    await patience.stop()
+    patience.stop()
     assert client.messages == []
 
 
 async def test_an_error_after_that_is_an_event_of_the_stream():
     client, patience = waiting(MESSAGES)
     await asyncio.sleep(SOON * 1.5)
-    await patience.stop()
+    patience.stop()
     await patience.fail(UpstreamTimeout("The upstream did not answer in time."))
     assert b"event: error\n" in client.body
     assert b"did not answer in time" in client.body
@@ -79,7 +79,7 @@ async def test_an_error_after_that_is_an_event_of_the_stream():
 async def test_an_upstreams_own_error_is_told_so_too():
     client, patience = waiting()
     await asyncio.sleep(SOON * 1.5)
-    await patience.stop()
+    patience.stop()
     await patience.end_with(WholeResponse(400, [], b'{"error": {"message": "Too long.", "code": "x"}}'))
     assert b'"message": "Too long."' in client.body
     assert b"[DONE]" not in client.body
@@ -88,6 +88,6 @@ async def test_an_upstreams_own_error_is_told_so_too():
 async def test_an_answer_that_came_whole_ends_it():
     client, patience = waiting()
     await asyncio.sleep(SOON * 1.5)
-    await patience.stop()
+    patience.stop()
     await patience.end_with(WholeResponse(200, [], b"data: {}\n\ndata: [DONE]\n\n"))
     assert client.body.endswith(b"data: [DONE]\n\n")
