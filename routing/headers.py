@@ -90,14 +90,16 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
 
     `content_type` says what the answer has become where that is not what the upstream sent.
     """
-    headers = list(fixed)
+    headers, kept = list(fixed), []
     for name, value in upstream.headers:
         name = name.lower()
         if name == b"content-type":
             headers.append((name, content_type or value))
-        elif name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS and _is_clean(value):
-            headers.append((name, value))
-    return headers
+        elif name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS:
+            kept.append((name, value))
+    if not _is_clean(b"".join([value for _, value in kept])):
+        kept = [pair for pair in kept if _is_clean(pair[1])]
+    return headers + kept
 
 
 def translated_headers(fixed: HeaderPairs, content_type: bytes) -> HeaderPairs:

@@ -5,10 +5,12 @@ import io
 from collections.abc import Sequence
 
 import aiohttp
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from providers.transport.connector import NO_TIMEOUT, Connector, Request
+from providers.transport.packing import unpacker_for
 from providers.transport.upstream import END_SECONDS, STALE_SECONDS, Upstream, UpstreamBroken
 
 LARGE_BODY = 512 * 1024  # above this aiohttp wants a file, so that the loop is not blocked by one write
@@ -25,6 +27,7 @@ class Http1Upstream(Upstream):
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
+        self._unpacker = unpacker_for(response.headers.get("Content-Encoding", ""))
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
@@ -36,15 +39,7 @@ class Http1Upstream(Upstream):
         """The media type in lower case, without parameters; empty when there is none."""
         return self._response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
-    async def read(self) -> bytes:
-        """Return the whole body; raises UpstreamBroken when it ends too early."""
-        try:
-            return await self._response.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamBroken(str(error) or type(error).__name__) from error
-
-    async def read_chunk(self) -> bytes:
-        """Return what has come, at least one byte; nothing at the end; raises UpstreamBroken when it was cut."""
+    async def _receive(self) -> bytes:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
@@ -70,58 +65,78 @@ class Http1Upstream(Upstream):
 
 
 class Http1Connections:
-    """A pool's connections, each with one request at a time."""
+    """A pool's connections, each with one request at a time.
+
+    aiohttp's request, connection and response are used directly: its session, which would put them together, looks for
+    cookies, redirects, traces, environment and authentication with each request, for a tenth of what a request costs here.
+    """
 
     def __init__(self, connector: Connector) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=NO_TIMEOUT,
-            auto_decompress=True,
-            read_bufsize=READ_BUFFER,
-            request_class=Request,
-            proxy=connector.proxy,
-            middlewares=(_ask_again_if_stale,),
-            trust_env=False,
-        )
+        self._connector = connector
+        self._loop = asyncio.get_running_loop()
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
     async def open(self, method: str, url: URL, headers: Sequence[tuple[str, str]], body: bytes) -> Upstream:
         """Send a request and return the answer with its headers; raises aiohttp's errors."""
-        response = await self._session.request(
+        request = Request(
             method,
             url,
-            data=body if len(body) < LARGE_BODY else io.BytesIO(body),
             headers=CIMultiDict(headers),
-            allow_redirects=False,
+            data=body if len(body) < LARGE_BODY else io.BytesIO(body),
+            loop=self._loop,
+            session=self._session,
+            proxy=self._connector.proxy,
         )
-        return Http1Upstream(response)
+        return Http1Upstream(await self._ask(request))
 
     async def aclose(self) -> None:
         """Close them, and the connector."""
         await self._session.close()
 
+    async def _ask(self, request: Request) -> aiohttp.ClientResponse:
+        """Ask, and once more on a new connection if a kept one turns out to have been closed by the server meanwhile.
 
-async def _ask_again_if_stale(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Ask, and once more on a new connection if a kept one turns out to have been closed by the server meanwhile.
+        A server closes an idle connection whenever it likes, and a request may be under way to it at that moment. It has
+        then seen nothing of it, which is why only a kept connection that ends at once and without a byte counts as stale.
+        """
+        try:
+            return await self._send(request)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if request.is_on_new_connection or _has_answered(error):
+                raise
+            if self._loop.time() - request.sent_at > STALE_SECONDS:
+                raise
+            await request.close()  # ends the writing of the body, if that was still going on
+            if getattr(request.body, "consumed", False):
+                raise
+        self._connector.drop_idle(request.connection_key)
+        return await self._send(request)
 
-    A server closes an idle connection whenever it likes, and a request may be under way to it at that moment. It has then
-    seen nothing of it, which is why only a kept connection that ends at once and without a byte counts as stale.
-    """
-    assert isinstance(request, Request)
-    try:
-        return await ask(request)
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        if request.is_on_new_connection or _has_answered(error):
+    async def _send(self, request: Request) -> aiohttp.ClientResponse:
+        try:
+            connection = await self._connector.connect(request, traces=[], timeout=NO_TIMEOUT)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection to {request.host} in time") from error
+        protocol = connection.protocol
+        assert protocol is not None
+        protocol.set_response_params(
+            timer=request._timer,
+            skip_payload=request.method == hdrs.METH_HEAD,
+            read_until_eof=True,
+            auto_decompress=False,  # by `packing`
+            read_bufsize=READ_BUFFER,
+        )
+        try:
+            response = await request.send(connection)
+            try:
+                await response.start(connection)
+            except BaseException:
+                response.close()
+                raise
+        except BaseException:
+            connection.close()
             raise
-        if request.loop.time() - request.sent_at > STALE_SECONDS:
-            raise
-        await request.close()  # ends the writing of the body, if that was still going on
-        if getattr(request.body, "consumed", False):
-            raise
-    connector = request.session.connector
-    assert isinstance(connector, Connector)
-    connector.drop_idle(request.connection_key)
-    return await ask(request)
+        return response
 
 
 def _has_answered(error: aiohttp.ClientError) -> bool:

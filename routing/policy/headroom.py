@@ -55,8 +55,8 @@ SHORTEST = min(map(len, FIELDS))  # most headers are shorter, and need not be lo
 def is_scarce(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether an answer's headers say that so little is left that it matters."""
     for name, value in headers:
-        if len(name) >= SHORTEST and (enough := REMAINING.get(name.lower())) is not None:
-            remaining = _count(value.decode("latin-1"))
+        if b"emaining" in name and (enough := REMAINING.get(name.lower())) is not None:
+            remaining = int(value) if value.isdigit() else _count(value.decode("latin-1"))
             if remaining is not None and remaining < enough:
                 return True
     return False
