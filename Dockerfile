@@ -1,4 +1,4 @@
-# One image for every process: web (the default), migrate, worker and beat. See docker-compose.yml.
+# One image for every process: web (the default), migrate, the workers and beat. See docker-compose.yml.
 
 FROM python:3.13-slim AS builder
 

@@ -405,11 +405,11 @@ def one_worker(seconds: float) -> Outage:
 
 
 def celery(seconds: float) -> Outage:
-    """The Celery worker and beat, and every replacement of them."""
+    """The Celery workers and beat, and every replacement of them."""
     return Outage(
-        title="Celery worker and beat",
+        title="Celery workers and beat",
         seconds=seconds,
-        begin=lambda installed: kept_dead(lambda: installed.children("celery"), 2),
+        begin=lambda installed: kept_dead(lambda: installed.children("celery"), 3),
     )
 
 

@@ -1,4 +1,8 @@
-"""Celery: one worker pool and one beat for the whole deployment."""
+"""Celery: two queues, each with workers of its own, and one beat for the whole deployment.
+
+What asks upstreams waits as long as they please, so it has the queue `upstreams`: the ledger and publishing never stand
+behind it.
+"""
 
 import os
 from typing import Any
@@ -13,6 +17,14 @@ app = Celery("tollgate")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["tenants", "providers", "routing", "gateway_site"])
 
+app.conf.task_routes = {
+    "providers.fetch_capabilities": {"queue": "upstreams"},
+    "providers.fetch_catalogues": {"queue": "upstreams"},
+    "providers.probe_deployments": {"queue": "upstreams"},
+}
+
+# Hours are those of the clock, for an interval would begin anew with every start. Each has minutes of its own, the longest
+# that a task may take and more (CELERY_TASK_TIME_LIMIT), so that none waits for another.
 app.conf.beat_schedule = {
     "drain usage into the ledger": {
         "task": "tenants.drain_usage",
@@ -24,15 +36,15 @@ app.conf.beat_schedule = {
         "schedule": 15.0,
         "options": {"expires": 15},
     },
-    "make the ledger's next partitions": {"task": "tenants.make_partitions", "schedule": 3600.0},
+    "make the ledger's next partitions": {"task": "tenants.make_partitions", "schedule": crontab(minute=5)},
     "ask upstreams what their models can do": {
         "task": "providers.fetch_capabilities",
-        "schedule": 3600.0,
+        "schedule": crontab(minute=25),
         "options": {"expires": 3600},
     },
     "ask providers which models they have": {
         "task": "providers.fetch_catalogues",
-        "schedule": 3600.0,
+        "schedule": crontab(minute=45),
         "options": {"expires": 3600},
     },
     "probe deployments": {
@@ -51,7 +63,7 @@ app.conf.beat_schedule = {
     },
     "delete stored responses that have expired": {
         "task": "routing.purge_stored_responses",
-        "schedule": crontab(hour=3, minute=20),  # of the day, for an interval would begin anew with every start
+        "schedule": crontab(hour=3, minute=20),
     },
     "heartbeat": {"task": "gateway_site.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
 }

@@ -1,18 +1,22 @@
 """Gathers what a worker knows of the gateway: its own report, those of the others, and what Valkey can tell.
 
 Load balancers ask every second and more: however many ask, Valkey is asked once a second at most, in one packet and one
-more. No ORM: PostgreSQL's state is what the worker's watch has seen last.
+more, and what is answered is written once, in a thread. No ORM: PostgreSQL's state is what the worker's watch has seen last.
 """
 
 import asyncio
 from contextlib import suppress
-from time import monotonic, time
-from typing import Any
+from time import time
+from typing import Any, Literal
 
 import msgspec
+import orjson
+from prometheus_client import Metric
 
 from gateway_site import health_report
 from gateway_site.health_facts import Facts
+from gateway_site.infra import tallies, telemetry
+from gateway_site.infra.kept import Kept, in_thread
 from gateway_site.infra.valkey import ScriptFailed, StoreUnavailable
 from gateway_site.readiness import Readiness, readiness
 from routing.health import HealthChange
@@ -22,7 +26,9 @@ from routing.runtime import Runtime
 from routing.snapshot_store import NUMBER_KEY
 from tenants.limits.admission import USAGE_STREAM
 
-FRESH_SECONDS = 1.0
+type Name = Literal["health", "brief", "summary", "export"]
+type Rendered = tuple[int, bytes]  # status and JSON
+
 HEARTBEAT_KEY = "tollgate:beat"  # as in `gateway_site.tasks`, which loads Celery
 _read_change = msgspec.json.Decoder(HealthChange).decode
 
@@ -32,36 +38,29 @@ class HealthCollector:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._facts: Facts | None = None
-        self._stale_at = 0.0
-        self._asking: asyncio.Task[Facts] | None = None
-        self._described: Facts | None = None
-        self._health: health_report.Document = {}
+        self._facts = Kept(self._ask)
+        self._exposition = Kept(_expose)
+        self._documents: dict[Name, tuple[Facts, asyncio.Future[Rendered]]] = {}
         self._published: int | None = None
         self._published_since = 0.0
 
     async def facts(self) -> Facts:
         """Return what is known, at most a second old."""
-        if self._facts is not None and monotonic() < self._stale_at:
-            return self._facts
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._collect())
-        return await asyncio.shield(self._asking)
+        return await self._facts.get()
 
-    async def health(self) -> health_report.Document:
-        """Return the document about these facts, made once however many ask."""
+    async def document(self, name: Name) -> Rendered:
+        """Return a document about these facts, written once however many ask."""
         facts = await self.facts()
-        if facts is not self._described:
-            self._described, self._health = facts, health_report.health(facts)
-        return self._health
+        about, document = self._documents.get(name, (None, None))
+        if document is None or about is not facts:
+            tallies.flush()
+            document = asyncio.ensure_future(in_thread(_render, name, facts))
+            self._documents[name] = facts, document
+        return await asyncio.shield(document)
 
-    async def _collect(self) -> Facts:
-        try:
-            self._facts = await self._ask()
-            self._stale_at = monotonic() + FRESH_SECONDS
-            return self._facts
-        finally:
-            self._asking = None
+    async def exposition(self) -> bytes:
+        """Return the metrics of all processes of this node, at most a second old."""
+        return await self._exposition.get()
 
     async def _ask(self) -> Facts:
         runtime, valkey = self._runtime, self._runtime.valkey
@@ -103,6 +102,29 @@ class HealthCollector:
             self._published_since = time()
             self._published = number
         return number
+
+
+async def _expose() -> bytes:
+    tallies.flush()  # here: the loop's thread counts without a lock
+    return await in_thread(telemetry.exposition)
+
+
+def _render(name: Name, facts: Facts) -> Rendered:
+    match name:
+        case "summary":
+            document = health_report.summary(facts)
+        case "export":
+            document = health_report.export(facts, [_family(family) for family in telemetry.families()])
+        case "brief":
+            document = health_report.brief(health_report.health(facts))
+        case "health":
+            document = health_report.health(facts)
+    return 503 if document.get("status") == "down" else 200, orjson.dumps(document)
+
+
+def _family(family: Metric) -> health_report.Document:
+    samples = [{"name": each.name, "labels": each.labels, "value": each.value} for each in family.samples]
+    return {"name": family.name, "type": family.type, "help": family.documentation, "samples": samples}
 
 
 def readiness_of(runtime: Runtime) -> Readiness:

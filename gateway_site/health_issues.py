@@ -284,23 +284,32 @@ def poor_reuse(facts: Facts) -> Iterator[Issue]:
 
 
 def saturated_providers(facts: Facts) -> Iterator[Issue]:
-    """Providers in front of which requests wait, because their limits are reached."""
-    waiting: dict[str, int] = {}
+    """Providers in front of which requests wait, for their limits are reached; deployments whose vendor says so."""
+    waiting: dict[tuple[str, str], int] = {}
     for report in facts.workers:
         for gate in report.gates:
             if gate.get("is_saturated"):
                 count = sum(gate.get(f"waiting_{priority}", 0) for priority in ("low", "normal", "high"))
-                provider = gate.get("provider", "")
-                waiting[provider] = waiting.get(provider, 0) + count
-    for provider, count in sorted(waiting.items()):
-        yield Issue(
-            code="provider_saturated",
-            severity="notice",
-            component="pools",
-            message=f"The limits of provider {provider} are reached; {count} requests wait for a place.",
-            recommendation="Add targets at other providers to the route, or raise the provider's limits if its quota "
-            "allows it.",
-        )
+                place = gate.get("provider", ""), gate.get("deployment", "")
+                waiting[place] = waiting.get(place, 0) + count
+    for (provider, deployment), count in sorted(waiting.items()):
+        yield _saturation_issue(provider, deployment, count)
+
+
+def _saturation_issue(provider: str, deployment: str, count: int) -> Issue:
+    if deployment:
+        what = f"What provider {provider} leaves us of deployment {deployment} is used up"
+        advice = "raise the quota of this model at the provider."
+    else:
+        what = f"The limits of provider {provider} are reached"
+        advice = "raise the provider's limits if its quota allows it."
+    return Issue(
+        code="provider_saturated",
+        severity="notice",
+        component="pools",
+        message=f"{what}; {count} requests wait for a place.",
+        recommendation=f"Add targets at other providers to the route, or {advice}",
+    )
 
 
 RULES: tuple[Rule, ...] = (

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway_site.health_facts import Breaker, Facts, breakers, pools, rate, totals, worst
 from gateway_site.health_issues import Issue, find_issues, iso
-from routing.report import WorkerReport
+from routing.report import WorkerReport, public
 
 type Document = dict[str, Any]
 
@@ -32,6 +32,12 @@ def health(facts: Facts) -> Document:
         "issues": [msgspec.to_builtins(issue) for issue in issues],
         "recommendations": list(dict.fromkeys(issue.recommendation for issue in issues)),
     }
+
+
+def brief(document: Document) -> Document:
+    """Return what anybody may see of the health: that it works, not who works here."""
+    shown = {name: document[name] for name in ("status", "version", "uptime_seconds")}
+    return shown | {"components": {name: {"state": part["state"]} for name, part in document["components"].items()}}
 
 
 def summary(facts: Facts) -> Document:
@@ -60,7 +66,7 @@ def export(facts: Facts, metrics: Sequence[Document]) -> Document:
         "health": health(facts),
         "summary": summary(facts),
         "breakers": breaker_statistics(breakers(facts)),
-        "workers": [msgspec.to_builtins(report) for report in facts.workers],
+        "workers": [public(report) for report in facts.workers],
         "metrics": list(metrics),
     }
 

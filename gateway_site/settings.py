@@ -118,6 +118,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "gateway_site.middleware.name_actor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -184,6 +185,7 @@ _ALONE = 1  # `manage.py up` tells its children how many they are
 WORKERS = envint("WORKERS", _ALONE, minimum=1)  # of this node: a worker's peers until Valkey tells of all
 PRINCIPAL_CACHE_SIZE = envint("PRINCIPAL_CACHE_SIZE", 20_000, minimum=1)
 PRINCIPAL_CACHE_SECONDS = envfloat("PRINCIPAL_CACHE_SECONDS", 30.0, minimum=0)
+METRICS_TOKEN = envstr("METRICS_TOKEN")  # None: whoever reaches /metrics may read it
 
 # --- Publishing --------------------------------------------------------------------------------------------
 
@@ -282,7 +284,6 @@ UNFOLD = {
                     _link("Providers", "cloud", "providers_provider"),
                     _link("Deployments", "deployed_code", "providers_deployment"),
                     _link("Prices", "sell", "providers_modelprice"),
-                    _link("Health events", "monitor_heart", "routing_healthevent"),
                     {
                         "title": "Queues",
                         "icon": "hourglass_top",
@@ -297,6 +298,7 @@ UNFOLD = {
                     _link("Routes", "alt_route", "routing_route"),
                     _link("Model aliases", "label", "routing_modelalias"),
                     _link("Revisions", "history", "routing_configrevision"),
+                    _link("Health events", "monitor_heart", "routing_healthevent"),
                     {
                         "title": "Dry run",
                         "icon": "conversion_path",

@@ -1,5 +1,6 @@
 """Whether the stores that the environment names can be reached, before there are settings. Nothing of Django here."""
 
+import re
 from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
@@ -39,9 +40,15 @@ def reason_of(error: Exception, url: str) -> str:
 
 
 def without_password(text: str, url: str) -> str:
-    """Blot out the URL and its password, however a driver spells them in its message."""
+    """Blot out the URL, its user info and its password, however a driver spells them in its message.
+
+    A password is a word there, never a part of one; of a single character it is told from others in the user info only.
+    """
+    text = text.replace(url, "***") if url else text
     with suppress(ValueError):
-        password = urlsplit(url).password or ""
-        for spelling in (url, password, unquote(password)):
-            text = text.replace(spelling, "***") if spelling else text
+        parts = urlsplit(url)
+        user, password = parts.username or "", parts.password or ""
+        for spelling in (password, unquote(password)):
+            text = text.replace(f"{user}:{spelling}@", "***@") if spelling else text
+            text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", "***", text) if len(spelling) > 1 else text
     return text

@@ -317,7 +317,9 @@ def services(options: Options, listener: socket.socket, directory: Path, *, simu
     quiet = ["-W", "ignore:You're running the worker with superuser privileges"]
     celery = [PYTHON, *quiet, "-m", "celery", "--quiet", "--workdir", str(REPOSITORY), "-A", "gateway_site"]
     concurrency = f"--concurrency={envint('CELERY_CONCURRENCY', 2, minimum=1)}"
-    worker = [*celery, "worker", concurrency, "--without-gossip", "--without-mingle"]
+    alone = ["--without-gossip", "--without-mingle"]
+    worker = [*celery, "worker", "--queues=tollgate", concurrency, *alone]
+    asking = [*celery, "worker", "--queues=upstreams", "--concurrency=1", "--hostname=upstreams@%h", *alone]
     beat = [*celery, "beat", f"--schedule={directory / 'beat-schedule'}", "--pidfile="]
     upstream = [PYTHON, "-m", "providers.simulator", "--host=127.0.0.1", f"--port={options.simulator_port}"]
     metrics = forget_metrics(directory / "prometheus")
@@ -333,7 +335,8 @@ def services(options: Options, listener: socket.socket, directory: Path, *, simu
     )
     return [
         *([Service(name="simulator", command=upstream)] if simulator else []),
-        Service(name="celery worker", command=worker, on_exit=metrics),
+        Service(name="celery worker", group="celery", command=worker, on_exit=metrics),
+        Service(name="celery upstreams", group="celery", command=asking, on_exit=metrics),
         Service(name="celery beat", command=beat, on_exit=metrics),
         *([web] * options.workers),
     ]

@@ -5,10 +5,13 @@ What reads them is imported where it is used: it takes 12 MB, and a web worker n
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+_BLOCK = re.compile(r"-----BEGIN ([^\n]*?)-----")
 
 
 def tidy(pem: str) -> str:
@@ -17,7 +20,12 @@ def tidy(pem: str) -> str:
 
 
 def validate_certificates(pem: str) -> None:
-    """Raise ValueError unless this is one certificate or more."""
+    """Raise ValueError unless this is one certificate or more, and nothing else: what it is kept in is shown to readers."""
+    others = [label for label in _BLOCK.findall(pem) if label != "CERTIFICATE"]
+    if "private key" in pem.lower():
+        raise ValueError("There is a private key in it: put the key into its own field.")
+    if others:
+        raise ValueError(f"Only blocks BEGIN CERTIFICATE belong here, not BEGIN {others[0][:40]}.")
     _certified(pem)
 
 

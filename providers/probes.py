@@ -7,18 +7,19 @@
 
 A probe never switches anything, on or off, and touches no breaker: it stands beside them. One provider's deployments are
 asked one after the other, through the same transport as everything else. Reasons are our own words and the upstream's
-cleaned ones: never a credential, never an address.
+cleaned ones: never a credential, never an address. What goes wrong with one deployment is no other one's trouble.
 """
 
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import time
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import structlog
 from django.conf import settings
@@ -44,9 +45,12 @@ log = structlog.get_logger("tollgate.probes")
 TOTAL_SECONDS = 65.0  # for all of a run: a Celery process waits
 LOCK_KEY = "tollgate:probes:run"  # one run at a time
 LOCK_SECONDS = 90
+# Deletes the lock if it is still ours: a run that took too long must not end the next one's.
+UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 PROVIDERS_AT_ONCE = 8
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a picture in base64
 REASON_CHARACTERS = 300
+READ_CHARACTERS = 2000  # of what an upstream says: searching it takes the square of its longest word
 EARLY = timedelta(seconds=1)  # a run that begins a moment early must not leave a probe to the next one
 WORKER = "probes"
 
@@ -67,16 +71,19 @@ class Finding:
     reason: str = ""
 
 
+OUR_FAULT = Finding(result=CANNOT_PROBE, reason="Probing it failed for a reason of ours; the log says which.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """One deployment's request, ready to be sent."""
 
     deployment: Deployment
-    request: ProbeRequest
+    request: ProbeRequest = field(repr=False)
     pool: Pool
     url: str
-    headers: tuple[tuple[str, str], ...]
-    secrets: tuple[str, ...]  # what must not stand in a reason
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)  # what must not stand in a reason
 
 
 def run() -> int:
@@ -84,14 +91,15 @@ def run() -> int:
 
     While another run is under way nothing is asked.
     """
+    token = uuid4().hex
     try:
         with valkey.connect(settings.VALKEY_URL) as client:
-            if not client.set(LOCK_KEY, WORKER, nx=True, ex=LOCK_SECONDS):
+            if not client.set(LOCK_KEY, token, nx=True, ex=LOCK_SECONDS):
                 return 0
             try:
                 return _run()
             finally:
-                client.delete(LOCK_KEY)
+                client.eval(UNLOCK, 1, LOCK_KEY, token)
     except StoreUnavailable as error:
         log.error("probes_not_shared", reason=str(error))
         return 0
@@ -106,10 +114,30 @@ def _run() -> int:
             probes.append(prepare(deployment))
         except CannotProbe as error:
             findings.append((deployment, Finding(result=CANNOT_PROBE, reason=str(error))))
+        except Exception:
+            findings.append((deployment, _our_fault(deployment)))
     findings += asyncio.run(ask_all(probes))
-    notes = [note for deployment, finding in findings if (note := keep(deployment, finding)) is not None]
+    notes = [note for deployment, finding in findings if (note := _try_to_keep(deployment, finding)) is not None]
     tell(notes, is_news=bool(findings))
     return len(findings)
+
+
+def _our_fault(deployment: Deployment) -> Finding:
+    log.exception("probe_broken", deployment=deployment.slug)
+    return OUR_FAULT
+
+
+def _try_to_keep(deployment: Deployment, finding: Finding) -> Note | None:
+    """Keep a finding, or at least that there was one: what is never kept is due, asked and paid for every time."""
+    try:
+        return keep(deployment, finding)
+    except Exception:
+        fault = _our_fault(deployment)
+    try:
+        return keep(deployment, fault)
+    except Exception:
+        log.error("probe_not_kept", deployment=deployment.slug)
+        return None
 
 
 def due(now: datetime) -> list[Deployment]:
@@ -198,7 +226,11 @@ async def _ask_provider(
 ) -> None:
     async with places:
         for probe in probes:
-            findings.append((probe.deployment, await ask(transport, probe)))
+            try:
+                finding = await ask(transport, probe)
+            except Exception:
+                finding = _our_fault(probe.deployment)
+            findings.append((probe.deployment, finding))
 
 
 async def ask(transport: Transport, probe: Probe) -> Finding:
@@ -288,11 +320,17 @@ _TELLING = re.compile(
 
 def clean(text: str, hidden: Iterable[str] = ()) -> str:
     """Return an upstream's words without what may be a secret or an address, on one line."""
-    for secret in hidden:
+    text = _printable(text)  # first: nothing invisible is to hide a secret from what looks for it
+    for secret in map(_printable, hidden):
         if len(secret) > 3:
             text = text.replace(secret, "…")
-    text = " ".join(_TELLING.sub("…", text).split())
+    text = " ".join(_TELLING.sub("…", text[:READ_CHARACTERS]).split())
     return text if len(text) <= REASON_CHARACTERS else text[: REASON_CHARACTERS - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Return it on one line, without what PostgreSQL, a log or a page cannot take: NUL, half characters, controls."""
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())
 
 
 def _sentence(what: str, said: str) -> str:

@@ -1,32 +1,15 @@
 """From the database to a snapshot: compile, validate, compare."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
-
-import msgspec
 
 from providers.models import Deployment, ModelPrice, Provider
 from providers.models.price import UNIT_FIELDS
 from providers.pricing import Price
 from providers.registry import ADAPTERS
 from routing import snapshot as values
-from routing.models import ModelAlias, Route
-
-# Secrets, and what is too long to be read in a line.
-NOT_SHOWN = frozenset(
-    {
-        "credential",
-        "headers",
-        "proxy",
-        "client_key",
-        "ca_certificate",
-        "client_certificate",
-        "capabilities",
-        "catalogue",
-        "targets",
-        "prices",
-    }
-)
+from routing.differences import differences as compare
+from routing.models import ModelAlias, Route, RouteTarget
 
 
 def compile_snapshot() -> values.Snapshot:
@@ -37,7 +20,10 @@ def compile_snapshot() -> values.Snapshot:
             _deployment(row)
             for row in Deployment.objects.order_by("slug").select_related("provider").prefetch_related("prices")
         ),
-        routes=tuple(_route(row) for row in Route.objects.order_by("name").prefetch_related("targets__deployment")),
+        routes=tuple(
+            _route(row, row.targets.all())
+            for row in Route.objects.order_by("name").prefetch_related("targets__deployment")
+        ),
         aliases=tuple(
             values.Alias(name=row.name, route=row.route.name, tenant_id=row.tenant_id)
             for row in ModelAlias.objects.order_by("name", "tenant_id").select_related("route")
@@ -77,16 +63,16 @@ def _dangling(snapshot: values.Snapshot) -> Iterator[str]:
 
 def differences(before: values.Snapshot, after: values.Snapshot) -> list[str]:
     """Return what changed between two snapshots, a line each; secrets only as changed."""
-    lines: list[str] = []
-    for section in ("providers", "deployments", "routes", "aliases"):
-        old, new = _by_name(getattr(before, section)), _by_name(getattr(after, section))
-        word = "alias" if section == "aliases" else section.removesuffix("s")
-        lines += [f"+ {word} {name}" for name in new if name not in old]
-        lines += [f"- {word} {name}" for name in old if name not in new]
-        for name in new:
-            if name in old and old[name] != new[name]:
-                lines += [f"~ {word} {name}: {change}" for change in _changes(old[name], new[name])]
-    return lines
+    return compare(before, after, _blanks())
+
+
+def _blanks() -> dict[str, Any]:
+    """Return an object of each section with nothing but defaults."""
+    return {
+        "providers": _provider(Provider()),
+        "deployments": values.Deployment(slug="", provider="", model=""),
+        "routes": _route(Route(), ()),
+    }
 
 
 def _provider(row: Provider) -> values.Provider:
@@ -158,7 +144,7 @@ def _price(row: ModelPrice) -> Price:
     )
 
 
-def _route(row: Route) -> values.Route:
+def _route(row: Route, targets: Iterable[RouteTarget]) -> values.Route:
     return values.Route(
         name=row.name,
         strategy=row.strategy,
@@ -182,33 +168,6 @@ def _route(row: Route) -> values.Route:
                 weight=target.weight,
                 conditions=target.conditions,
             )
-            for target in row.targets.all()
+            for target in targets
         ),
     )
-
-
-def _by_name(items: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
-    return {_name(item): msgspec.to_builtins(item) for item in items}
-
-
-def _name(item: Any) -> str:
-    if isinstance(item, values.Alias):
-        return item.name if item.tenant_id is None else f"{item.name} (tenant {item.tenant_id})"
-    return str(getattr(item, "slug", None) or item.name)
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    for field, value in new.items():
-        before = old.get(field)
-        if before == value:
-            continue
-        if field in NOT_SHOWN:
-            yield f"{field} (changed)"
-        elif isinstance(value, dict) and isinstance(before, dict):
-            yield from (f"{field}.{change}" for change in _changes(before, value))
-        else:
-            yield f"{field} {_shown(before)} → {_shown(value)}"
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None or value == "" else str(value)

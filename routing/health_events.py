@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from gateway_site.infra import valkey
-from providers.health_feed import EVENTS_STREAM, STATES_KEY, decode_note
+from providers.health_feed import EVENTS_STREAM, STATES_KEY, Note, decode_note
 from providers.models import Deployment
 from routing.models import HealthEvent
 
@@ -36,22 +36,31 @@ def drain() -> int:
 def _rows(entries: Any) -> Iterator[HealthEvent]:
     for stream_id, fields in entries:
         try:
-            note = decode_note(fields[b"event"])
-        except (msgspec.DecodeError, KeyError) as error:
+            row = _row(stream_id.decode(), decode_note(fields[b"event"]))
+        except (msgspec.DecodeError, KeyError, ValueError, OverflowError, OSError) as error:  # the last three: no time
             log.error("health_event_unreadable", id=stream_id.decode(), reason=str(error))
-            continue
-        yield HealthEvent(
-            stream_id=stream_id.decode(),
-            at=datetime.fromtimestamp(note.at, UTC),
-            deployment=note.deployment[:63],
-            provider=note.provider[:63],
-            kind=note.kind[:32],
-            old=note.old[:32],
-            new=note.new[:32],
-            reason=note.reason.replace("\0", "")[:500],
-            until=None if note.until is None else datetime.fromtimestamp(note.until, UTC),
-            worker=note.worker[:64],
-        )
+        else:
+            yield row
+
+
+def _row(stream_id: str, note: Note) -> HealthEvent:
+    return HealthEvent(
+        stream_id=stream_id,
+        at=datetime.fromtimestamp(note.at, UTC),
+        deployment=_text(note.deployment, 63),
+        provider=_text(note.provider, 63),
+        kind=_text(note.kind, 32),
+        old=_text(note.old, 32),
+        new=_text(note.new, 32),
+        reason=_text(note.reason, 500),
+        until=None if note.until is None else datetime.fromtimestamp(note.until, UTC),
+        worker=_text(note.worker, 64),
+    )
+
+
+def _text(told: str, most: int) -> str:
+    """Return it as PostgreSQL takes it."""
+    return told.replace("\0", "")[:most]
 
 
 def purge() -> int:

@@ -52,6 +52,13 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     gates: list[dict[str, Any]] = []
 
 
+def public(report: WorkerReport) -> dict[str, Any]:
+    """Return a report for others than ourselves: what stands before providers and deployments is queues to them."""
+    told: dict[str, Any] = msgspec.to_builtins(report)
+    told["queues"] = told.pop("gates")
+    return told
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(WorkerReport).decode
 

@@ -14,17 +14,14 @@ from typing import Any
 import msgspec
 import structlog
 from django.conf import settings
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from gateway_site.infra import valkey
 from gateway_site.infra.valkey import StoreUnavailable
 from routing.compiler import compile_snapshot, differences, find_errors
-from routing.models import ConfigRevision
-from routing.signals import CONFIGURATION
+from routing.models import ConfigChange, ConfigRevision
 from routing.snapshot import EMPTY, Snapshot, decode, encode
 from routing.snapshot_store import CHANNEL, NUMBER_KEY, SNAPSHOT_KEY
 
@@ -53,19 +50,18 @@ class _Candidate:
     checksum: str
     author: Any = None
     note: str = ""
-    changed_by: tuple[str, ...] = ()
+    covers: tuple[int, ...] = ()  # the noted changes that are surely in it
 
 
-def publish(*, author: Any = None, note: str = "", changed_by: Iterable[str] = ()) -> Published:
+def publish(*, author: Any = None, note: str = "") -> Published:
     """Publish what the database says, or let it wait as a draft where that takes a person; raises StoreUnavailable.
 
-    Does nothing when it is served already, or waits. `changed_by` are those who changed it and left no entry in the
-    console's history.
+    Does nothing when it is served already, or waits.
     """
     with transaction.atomic():
         _lock()
         served = served_revision()
-        candidate = _compile(author=author, note=note, changed_by=tuple(changed_by))
+        candidate = _compile(author=author, note=note)
         if takes_a_person(served):
             outcome = _let_wait(candidate, served)
         else:
@@ -97,8 +93,10 @@ def publish_draft(*, revision: ConfigRevision, approver: Any = None) -> Publishe
             if after.draft is not None:
                 sentence += f" Revision {after.draft} shows what it is now."
             return Published(number=number, errors=[sentence], draft=after.draft)
+        draft.changed_by = _people(served)
         draft.status, draft.approved_by, draft.published_at = Status.PUBLISHED, approver, timezone.now()
-        draft.save(update_fields=["status", "approved_by", "published_at"])
+        draft.save(update_fields=["changed_by", "status", "approved_by", "published_at"])
+        _consume(candidate, draft)
     announce(draft)
     return Published(number=draft.number, is_new=True)
 
@@ -167,7 +165,8 @@ def find_refusal(draft: ConfigRevision, approver: Any) -> str:
     if approver is None:
         return f"{draft} waits for a second person, who publishes it in the console."
     # By number too: a user may have been renamed since the draft was made.
-    if approver.get_username() in draft.changed_by or _entries(served_revision()).filter(user=approver).exists():
+    changes = _changes(served_revision())
+    if approver.get_username() in draft.changed_by or changes.filter(user_id=approver.pk).exists():
         return f"{draft} has changes of yours: somebody else has to publish it."
     return ""
 
@@ -215,8 +214,11 @@ def _lock() -> None:
 
 
 def _compile(**facts: Any) -> _Candidate:
+    # Before the tables are read: a change that is committed meanwhile may be in the snapshot or not, so its note stays.
+    covers = tuple(ConfigChange.objects.filter(revision=None).values_list("pk", flat=True))
     snapshot = compile_snapshot()
-    return _Candidate(snapshot=snapshot, checksum=hashlib.sha256(encode(snapshot)).hexdigest(), **facts)
+    checksum = hashlib.sha256(encode(snapshot)).hexdigest()
+    return _Candidate(snapshot=snapshot, checksum=checksum, covers=covers, **facts)
 
 
 def _publish(candidate: _Candidate, served: ConfigRevision | None) -> tuple[ConfigRevision | None, Published]:
@@ -236,6 +238,7 @@ def _publish(candidate: _Candidate, served: ConfigRevision | None) -> tuple[Conf
         _create(candidate, Status.REJECTED, served=served, errors=errors)
         return served, Published(number=number, errors=errors)
     revision = _create(candidate, Status.PUBLISHED, before=_readable(served), served=served)
+    _consume(candidate, revision)
     return revision, Published(number=revision.number, is_new=True)
 
 
@@ -244,7 +247,7 @@ def _let_wait(candidate: _Candidate, served: ConfigRevision | None) -> Published
     number = _number_of(served) or 0
     draft = waiting_draft()
     if draft is not None and draft.checksum == candidate.checksum:
-        _refresh(draft, served, candidate.changed_by)
+        _refresh(draft, served)
         return Published(number=number, errors=draft.errors, draft=draft.number)
     _supersede()
     before = _readable(served)
@@ -256,9 +259,9 @@ def _let_wait(candidate: _Candidate, served: ConfigRevision | None) -> Published
     return Published(number=number, errors=errors, draft=draft.number)
 
 
-def _refresh(draft: ConfigRevision, served: ConfigRevision | None, also: tuple[str, ...]) -> None:
-    """Note who has changed something since the draft was made, if only to take it back."""
-    people = _people(served, also)
+def _refresh(draft: ConfigRevision, served: ConfigRevision | None) -> None:
+    """Name those who have changed something since the draft was made, if only to take it back."""
+    people = _people(served)
     if draft.changed_by != people:
         draft.changed_by = people
         draft.save(update_fields=["changed_by"])
@@ -294,7 +297,7 @@ def _create(
         status=status,
         author=candidate.author,
         note=candidate.note,
-        changed_by=[] if is_pinned else _people(served, candidate.changed_by),
+        changed_by=[] if is_pinned else _people(served),
         published_at=timezone.now() if status == Status.PUBLISHED else None,
         is_pinned=is_pinned,
         diff=differences(before, numbered) if before is not None else [],
@@ -322,29 +325,31 @@ def _number_of(revision: ConfigRevision | None) -> int | None:
 # --- Who has changed it --------------------------------------------------------------------------------------
 
 
-def _people(served: ConfigRevision | None, also: Iterable[str] = ()) -> list[str]:
+def _people(served: ConfigRevision | None) -> list[str]:
     """Return who has changed something that is not served, by user name.
 
-    Also those of revisions that came since and were never published, or were rolled back: `manage.py apply` leaves no
-    entry in the history, and a user may have gone.
+    Also those of revisions that came since and were never published, or were rolled back.
     """
     later = ConfigRevision.objects.order_by("number")
     origin = _origin(served)
     if origin is not None:
         later = later.filter(number__gt=origin.number)
     names = {name for names in later.values_list("changed_by", flat=True) for name in names}
-    names |= set(_entries(served).values_list("user__username", flat=True))
-    return sorted(names | set(also))
+    return sorted(names | set(_changes(served).values_list("username", flat=True)))
 
 
-def _entries(served: ConfigRevision | None) -> Any:
-    """Return the history of the configuration's objects since what is served was published."""
-    kinds = ContentType.objects.get_for_models(*CONFIGURATION).values()
-    entries = LogEntry.objects.filter(content_type__in=kinds).order_by()
+def _changes(served: ConfigRevision | None) -> QuerySet[ConfigChange]:
+    """Return the noted changes that what is served does not have; after a roll back, those it took back, too."""
+    is_open = Q(revision=None)
     origin = _origin(served)
     if origin is not None:
-        entries = entries.filter(action_time__gt=origin.published_at or origin.created_at)
-    return entries
+        is_open |= Q(revision__gt=origin.number)
+    return ConfigChange.objects.filter(is_open).order_by()
+
+
+def _consume(candidate: _Candidate, revision: ConfigRevision) -> None:
+    """Note which publication covers the changes that it was made of."""
+    ConfigChange.objects.filter(pk__in=candidate.covers).update(revision=revision.number)
 
 
 def _origin(served: ConfigRevision | None) -> ConfigRevision | None:

@@ -1,5 +1,9 @@
-"""Whatever way a part of the configuration is saved or deleted, it is published after the commit, by Celery."""
+"""Whatever way a part of the configuration is saved or deleted, it is noted by whom, and published after the commit.
 
+The note is made in the transaction of the change: a publication that cannot see the change cannot see the note either.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -7,8 +11,9 @@ from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from gateway_site.infra import tasks
+from gateway_site.infra.actor import Actor, actor
 from providers.models import Deployment, ModelPrice, Provider
-from routing.models import ModelAlias, Route, RouteTarget
+from routing.models import ConfigChange, ModelAlias, Route, RouteTarget
 
 log = structlog.get_logger("tollgate.configuration")
 
@@ -23,14 +28,24 @@ def connect() -> None:
 
 
 def _changed(sender: type, **_: Any) -> None:
-    # Once per transaction, however many rows it touches.
-    if not any(callback is _ask_to_publish for _, callback, *_ in transaction.get_connection().run_on_commit):
-        transaction.on_commit(_ask_to_publish)
+    ask = _AskToPublish(by=actor())
+    # Once per transaction and actor, however many rows are touched.
+    if any(callback == ask for _, callback, *_ in transaction.get_connection().run_on_commit):
+        return
+    if ask.by.name:
+        ConfigChange.objects.create(username=ask.by.name, user_id=ask.by.user_id)
+    transaction.on_commit(ask)
 
 
-def _ask_to_publish() -> None:
-    try:
-        tasks.send("routing.publish_changes")
-    except tasks.TaskNotSent as error:
-        # The beat looks for unpublished changes too; saving must not fail for this.
-        log.error("publishing_not_asked_for", reason=str(error))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AskToPublish:
+    """What is done after the commit; a savepoint that is rolled back takes it along, as it does the note."""
+
+    by: Actor
+
+    def __call__(self) -> None:
+        try:
+            tasks.send("routing.publish_changes")
+        except tasks.TaskNotSent as error:
+            # The beat looks for unpublished changes too; saving must not fail for this.
+            log.error("publishing_not_asked_for", reason=str(error))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models.signals import post_save, pre_save
 
 from gateway_site.infra.actor import actor
@@ -37,7 +38,8 @@ def _compare(sender: type, instance: Any, **_: Any) -> None:
         kind=HealthEvent.Kind.SWITCHED_ON if after else HealthEvent.Kind.SWITCHED_OFF,
         old=WORDS[before],
         new=WORDS[after],
-        reason=actor(),
+        reason=actor().name,
     )
     if is_deployment:
-        health_events.labels(event.deployment, event.kind).inc()
+        counter = health_events.labels(event.deployment, event.kind)
+        transaction.on_commit(counter.inc)  # what is rolled back has not happened

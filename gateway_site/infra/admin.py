@@ -138,6 +138,11 @@ class Admin(FormFieldsMixin, ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return QuietChangeList
 
+    def is_list(self, request: HttpRequest) -> bool:
+        """Whether the list is asked for, and not one object's page."""
+        match = request.resolver_match
+        return match is not None and (match.url_name or "").endswith("_changelist")
+
     def load(self, request: HttpRequest, object_id: str) -> Any:
         """The object an action is about, or 404."""
         found = self.get_object(request, object_id)

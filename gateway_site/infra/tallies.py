@@ -34,7 +34,7 @@ def flush() -> None:
 def _touch(tally: Tally) -> None:
     """Note that a tally has something to write; without an event loop it is written when somebody flushes."""
     if not _dirty:
-        with suppress(RuntimeError):  # commands have no loop: `exposition` flushes
+        with suppress(RuntimeError):  # commands have no loop, and flush themselves
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, flush)
     _dirty.append(tally)
 

@@ -7,7 +7,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.registry import REGISTRY
 
 from gateway_site.env import envstr
-from gateway_site.infra import tallies
 
 SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05, 0.25, 1)
@@ -67,7 +66,7 @@ queue_depth = Gauge("usage_stream_length", "Usage events not yet in the ledger."
 
 
 def exposition() -> bytes:
-    """Return all metrics in Prometheus' text format, of all processes; other workers' tallies come a moment later."""
+    """Return all metrics in Prometheus' text format, of all processes, as they were last flushed; takes a while."""
     return generate_latest(_registry())
 
 
@@ -77,7 +76,6 @@ def families() -> list[Metric]:
 
 
 def _registry() -> CollectorRegistry:
-    tallies.flush()
     if envstr("PROMETHEUS_MULTIPROC_DIR") is None:
         return REGISTRY
     registry = CollectorRegistry()

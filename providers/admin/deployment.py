@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,6 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from gateway_site.infra.admin import badge
 from providers.admin.health import attach_states, show_breaker, show_cooldown, show_probe, show_switch, states_of
 from providers.admin.price import PriceRows
+from providers.admin.provider import UNREAD
 from providers.admin.switch import SwitchAdmin
 from providers.models import Deployment
 from providers.registry import DIALECTS
@@ -25,7 +27,7 @@ class DeploymentForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "dialect" in self.fields:
-            choices = [("", "The first of its provider's"), *((name, name) for name in DIALECTS)]
+            choices = [("", "All of its provider's"), *((name, name) for name in DIALECTS)]
             self.fields["dialect"].widget = UnfoldAdminSelectWidget(choices=choices)
 
 
@@ -37,13 +39,12 @@ class DeploymentAdmin(SwitchAdmin):
         "model",
         "provider",
         "kind_label",
-        "region",
-        "tag_list",
-        "switch",
-        "provider_switch",
+        "manual_switch",
         "breaker",
         "cooldown",
         "probe",
+        "region",
+        "tag_list",
     )
     list_select_related = ("provider",)
     list_filter = (
@@ -84,6 +85,12 @@ class DeploymentAdmin(SwitchAdmin):
     readonly_fields = ("capabilities_at", "told", "manual_switch", "breaker", "cooldown", "probe")
     inlines = (PriceRows,)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
+        """In the list without what upstreams say of models, and without its provider's secrets and certificates."""
+        found = super().get_queryset(request)
+        unread = ("capabilities", *(f"provider__{name}" for name in UNREAD))
+        return found.select_related("provider").defer(*unread) if self.is_list(request) else found
+
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The list, with its rows' states read from Valkey at once."""
         found = super().get_changelist_instance(request)
@@ -109,7 +116,7 @@ class DeploymentAdmin(SwitchAdmin):
         text = json.dumps(deployment.told_capabilities, indent=2, ensure_ascii=False)
         return format_html('<pre class="font-mono whitespace-pre-wrap break-words">{}</pre>', text)
 
-    @display(description="Manual switch")
+    @display(description="Switch", ordering="is_enabled")
     def manual_switch(self, deployment: Deployment) -> SafeString:
         return show_switch(deployment)
 
@@ -124,7 +131,3 @@ class DeploymentAdmin(SwitchAdmin):
     @display(description="Probe", ordering="probe_result")
     def probe(self, deployment: Deployment) -> SafeString:
         return show_probe(deployment)
-
-    @display(description="Provider's switch", label={"on": "success", "off": "danger"})
-    def provider_switch(self, deployment: Deployment) -> tuple[str, str]:
-        return ("on", "Enabled") if deployment.provider.is_enabled else ("off", "Disabled")

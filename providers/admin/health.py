@@ -111,7 +111,8 @@ def show_probe(deployment: Deployment) -> SafeString:
 
 
 def _with_words(label: SafeString, words: str) -> SafeString:
-    return format_html('{} <span class="text-xs">{}</span>', label, words)
+    """A label and why; lists cut long words short, and their title has them whole."""
+    return format_html('{} <span class="health-words text-xs" title="{}">{}</span>', label, words, words)
 
 
 def _clock(moment: float | None) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 from django.utils.text import capfirst
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -22,6 +24,16 @@ from providers.models import Provider
 from providers.registry import DIALECTS
 
 SECRETS = ("credential", "proxy", "client_key")
+# What a list does not show, and what is long.
+UNREAD = (
+    "catalogue",
+    "ca_certificate",
+    "client_certificate",
+    "credential_encrypted",
+    "proxy_encrypted",
+    "client_key_encrypted",
+    "headers",
+)
 EXAMPLES = {
     "proxy": "Such as http://user:password@proxy.example.com:3128; empty: none. ",
     "client_key": "The client certificate's, as PEM without a passphrase. ",
@@ -194,6 +206,13 @@ class ProviderAdmin(SwitchAdmin):
         ),
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        """In the list without secrets, certificates and models; only whether there is a credential."""
+        found = super().get_queryset(request)
+        if not self.is_list(request):
+            return found
+        return found.defer(*UNREAD).annotate(is_credential_stored=~Q(credential_encrypted=""))
+
     @display(description="Adapter", ordering="adapter")
     def adapter_label(self, provider: Provider) -> str:
         return provider.get_adapter_display()
@@ -204,7 +223,9 @@ class ProviderAdmin(SwitchAdmin):
 
     @display(description="Credential")
     def credential_state(self, provider: Provider) -> str:
-        return badge("Stored", "success") if provider.has_credential else badge("Not stored", "warning")
+        noted = getattr(provider, "is_credential_stored", None)  # by the list, which does not read it
+        is_stored = provider.has_credential if noted is None else noted
+        return badge("Stored", "success") if is_stored else badge("Not stored", "warning")
 
     @display(description="Models that it lists")
     def catalogue_size(self, provider: Provider) -> str | None:

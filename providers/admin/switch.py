@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import admin
@@ -11,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
-from gateway_site.infra.actor import acting_as
 from gateway_site.infra.admin import Admin
 
 
@@ -20,14 +18,6 @@ class SwitchAdmin(Admin):
 
     actions = ("enable_selected", "disable_selected")
     actions_row = ("enable", "disable")
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
-        with acting_as(request.user.get_username()):
-            super().save_model(request, obj, form, change)
-
-    def act(self, request: HttpRequest, objects: Iterable[Any], verb: Callable[[Any], object], done: str) -> None:
-        with acting_as(request.user.get_username()):
-            super().act(request, objects, verb, done)
 
     @display(description="Switch", ordering="is_enabled", label={"on": "success", "off": "danger"})
     def switch(self, item: Any) -> tuple[str, str]:

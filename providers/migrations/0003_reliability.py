@@ -16,7 +16,8 @@ class Migration(migrations.Migration):
             name="probe_every",
             field=models.PositiveIntegerField(
                 blank=True,
-                help_text="Seconds between two small requests that ask whether it answers, at least 10; empty: none is sent.",
+                help_text="Seconds between two small requests that ask whether it answers, at least 10, and 300 for images, speech"
+                " and transcriptions; empty: none is sent.",
                 null=True,
                 validators=[django.core.validators.MinValueValidator(10)],
             ),

@@ -13,6 +13,10 @@ from django.db import models
 from providers.models.provider import Provider
 from providers.registry import KNOWN_DIALECTS
 
+PROBE_SECONDS = 10  # the least pause between two probes
+COSTLY_PROBE_SECONDS = 300  # of what is billed by the picture or by the second
+COSTLY_KINDS = frozenset({"image", "speech", "transcription"})
+
 
 class Deployment(models.Model):
     """What a route points at."""
@@ -51,8 +55,9 @@ class Deployment(models.Model):
     probe_every = models.PositiveIntegerField(
         null=True,
         blank=True,
-        validators=[MinValueValidator(10)],
-        help_text="Seconds between two small requests that ask whether it answers, at least 10; empty: none is sent.",
+        validators=[MinValueValidator(PROBE_SECONDS)],
+        help_text="Seconds between two small requests that ask whether it answers, at least 10, and 300 for images, speech"
+        " and transcriptions; empty: none is sent.",
     )
     # What the last probe found; written beside the configuration, with update().
     probe_result = models.CharField(max_length=16, choices=ProbeResult.choices, blank=True, editable=False)
@@ -77,13 +82,26 @@ class Deployment(models.Model):
         return self.capabilities if self.capabilities and self.capabilities_of == self.model else {}
 
     def clean(self) -> None:
+        """Name the field of everything that is wrong."""
+        errors = self._dialect_errors() | self._probe_errors()
+        if errors:
+            raise ValidationError(errors)
+
+    def _dialect_errors(self) -> dict[str, str]:
         """A deployment speaks one of its provider's dialects."""
         if self.dialect and self.dialect not in KNOWN_DIALECTS:
             known = ", ".join(KNOWN_DIALECTS)
-            raise ValidationError({"dialect": f"{self.dialect!r} is not a dialect; there are {known}."})
+            return {"dialect": f"{self.dialect!r} is not a dialect; there are {known}."}
         if self.dialect and self.provider_id and self.dialect not in self.provider.effective_dialects:
             spoken = ", ".join(self.provider.effective_dialects)
-            raise ValidationError({"dialect": f"Provider {self.provider.slug!r} speaks {spoken}."})
+            return {"dialect": f"Provider {self.provider.slug!r} speaks {spoken}."}
+        return {}
+
+    def _probe_errors(self) -> dict[str, str]:
+        """What costs much is probed seldom; less than the least of all has been refused before."""
+        if self.kind in COSTLY_KINDS and PROBE_SECONDS <= (self.probe_every or 0) < COSTLY_PROBE_SECONDS:
+            return {"probe_every": f"At least {COSTLY_PROBE_SECONDS} for the kind {self.kind}, whose probes cost more."}
+        return {}
 
     def price_at(self, moment: datetime, side: str = "sell"):
         """The price in force at a moment, or None."""

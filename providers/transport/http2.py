@@ -18,7 +18,6 @@ What h2 does not do by itself:
 """
 
 import asyncio
-import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -42,6 +41,7 @@ from h2.settings import SettingCodes, Settings
 from yarl import URL
 
 from providers.transport.connector import KEEPALIVE_SECONDS, Connector, NotConnected
+from providers.transport.packing import unpacker_for
 from providers.transport.tls import HTTP2
 from providers.transport.upstream import END_SECONDS, STALE_SECONDS, Upstream, UpstreamBroken
 
@@ -57,7 +57,7 @@ DOUBT_SECONDS = 1.0  # of silence, after which a stream that is given up makes i
 PING_SECONDS = 5.0
 HTTP1_SECONDS = 600.0  # how long it is remembered that a server does not speak HTTP/2
 # Of one connection only, and HTTP/2 has other words for them: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
-NOT_SENT = frozenset({"connection", "host", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+NOT_SENT = frozenset({"connection", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"})
 
 type Origin = tuple[str, str | None, int | None]
 type Head = list[tuple[bytes, bytes]]
@@ -80,7 +80,6 @@ class Http2Upstream(Upstream):
         "_error",
         "_headers",
         "_is_left",
-        "_unpack",
         "_unread",
         "_waiter",
         "id",
@@ -99,7 +98,7 @@ class Http2Upstream(Upstream):
         self._headers: Sequence[tuple[bytes, bytes]] = ()
         self._chunks: list[bytes] = []
         self._unread = 0  # bytes that the server may not yet replace by others
-        self._unpack: Callable[[bytes], bytes] | None = None
+        self._unpacker = None
         self._is_left = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -113,28 +112,6 @@ class Http2Upstream(Upstream):
     def content_type(self) -> str:
         """The media type in lower case, without parameters; empty when there is none."""
         return self._header(b"content-type").partition(";")[0].strip().lower()
-
-    async def read(self) -> bytes:
-        """Return the whole body; raises UpstreamBroken when it ends too early."""
-        chunks = []
-        while chunk := await self.read_chunk():
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    async def read_chunk(self) -> bytes:
-        """Return what has come, at least one byte; nothing at the end; raises UpstreamBroken when it was cut."""
-        while True:
-            while not self._chunks:
-                if self._error is not None:
-                    raise UpstreamBroken(str(self._error)) from self._error
-                if self.is_over:
-                    return b""
-                await self.wait()
-            data = self._take()
-            if self._unpack is not None:
-                data = self._unpacked(data)
-            if data:
-                return data
 
     def finish(self, *, is_answered: bool) -> None:
         """Let go of the stream: what is left of an answered one is thrown away as it comes, any other is reset."""
@@ -180,9 +157,7 @@ class Http2Upstream(Upstream):
         """Take status and headers."""
         self.status = next((int(value) for name, value in headers if name == b":status"), 0)
         self._headers = [pair for pair in headers if not pair[0].startswith(b":")]
-        packing = self._header(b"content-encoding").strip().lower()
-        if packing in {"gzip", "deflate"}:
-            self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress  # tells the two apart
+        self._unpacker = unpacker_for(self._header(b"content-encoding"))
         self.wake()
 
     def received(self, data: bytes, length: int) -> None:
@@ -205,20 +180,24 @@ class Http2Upstream(Upstream):
             self._error = error
         self.ended()
 
+    async def _receive(self) -> bytes:
+        while True:
+            while not self._chunks:
+                if self._error is not None:
+                    raise UpstreamBroken(str(self._error)) from self._error
+                if self.is_over:
+                    return b""
+                await self.wait()
+            data = self._take()
+            if data:
+                return data
+
     def _take(self) -> bytes:
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         unread, self._unread = self._unread, 0
         self._connection.acknowledge(self, unread)
         return data
-
-    def _unpacked(self, data: bytes) -> bytes:
-        assert self._unpack is not None
-        try:
-            return self._unpack(data)
-        except zlib.error as error:
-            self.abort()
-            raise UpstreamBroken(f"the answer cannot be unpacked: {error}") from error
 
     def _header(self, name: bytes) -> str:
         return next((value.decode("latin-1") for key, value in self._headers if key == name), "")
@@ -295,13 +274,13 @@ class Http2Connection(asyncio.Protocol):
             raise NotProcessed("the connection is used up") from None
         self._streams[upstream.id] = upstream
         try:
-            self._h2.send_headers(upstream.id, head, end_stream=not body)
-            self._flush()
+            self._begin(upstream, head, has_body=bool(body))
             await self._send(upstream, body)
             await upstream.head()
         except ProtocolError as error:
-            self._fail(f"{type(error).__name__}: {error}")
-            raise UpstreamBroken(str(error)) from error
+            self._end()  # the other streams go on
+            self.reset(upstream)
+            raise UpstreamBroken(f"the request cannot be sent: {error}") from error
         except BaseException:
             self.reset(upstream)
             raise
@@ -399,6 +378,15 @@ class Http2Connection(asyncio.Protocol):
             self.close()
 
     # --- What happens to it ------------------------------------------------------------------------------------
+
+    def _begin(self, upstream: Http2Upstream, head: Head, *, has_body: bool) -> None:
+        try:
+            self._h2.send_headers(upstream.id, head, end_stream=not has_body)
+        except ProtocolError:
+            # Not reset: the server has not heard of the stream, and would end the connection over it.
+            del self._streams[upstream.id]
+            raise
+        self._flush()
 
     async def _send(self, upstream: Http2Upstream, body: bytes) -> None:
         """Send a body as fast as the server takes it; a refusal that comes before its end is the end of it."""

@@ -2,7 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from providers.transport.packing import Unpacker
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024  # of a whole answer, unpacked; a stream is passed on as it comes
 END_SECONDS = 2.0  # how long the end of a body may take after the answer's last frame
 STALE_SECONDS = (
     1.0  # a kept connection that had been closed meanwhile says so at once; one that worked on the request later
@@ -24,9 +29,10 @@ class UpstreamBroken(TransportError):
 class Upstream(ABC):
     """An upstream's answer: status and headers now, the body as it comes."""
 
-    __slots__ = ("status",)
+    __slots__ = ("_unpacker", "status")
 
     status: int
+    _unpacker: "Unpacker | None"  # None: the answer is read as it comes
 
     @property
     @abstractmethod
@@ -38,13 +44,29 @@ class Upstream(ABC):
     def content_type(self) -> str:
         """The media type in lower case, without parameters; empty when there is none."""
 
-    @abstractmethod
     async def read(self) -> bytes:
-        """Return the whole body; raises UpstreamBroken when it ends too early."""
+        """Return the whole body; raises UpstreamBroken when it ends too early, or not before it is too large."""
+        chunks, size = [], 0
+        try:
+            while chunk := await self.read_chunk():
+                size += len(chunk)
+                if size > MAX_ANSWER_BYTES:
+                    raise UpstreamBroken(f"the answer is larger than {MAX_ANSWER_BYTES // 1024**2} MiB")
+                chunks.append(chunk)
+        except BaseException:
+            self.finish(is_answered=False)
+            raise
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    @abstractmethod
     async def read_chunk(self) -> bytes:
         """Return what has come, at least one byte; nothing at the end; raises UpstreamBroken when it was cut."""
+        if self._unpacker is None:
+            return await self._receive()
+        return await self._unpacker.read(self._receive)
+
+    @abstractmethod
+    async def _receive(self) -> bytes:
+        """Return what has come, packed as it came; nothing at the end; raises UpstreamBroken when it was cut."""
 
     @abstractmethod
     def finish(self, *, is_answered: bool) -> None:

@@ -116,7 +116,7 @@ def shown(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "strategy": words(answer["strategy"]),
         "candidates": table(
-            ("Order", "Deployment", "First", "Priority", "Weight", "Standing", "Format", "Lost in translation"),
+            ("Order", "Deployment", "Comes first", "Priority", "Weight", "Standing", "Format", "Lost in translation"),
             (_candidate(row) for row in candidates),
         )
         if candidates

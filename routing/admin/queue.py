@@ -18,7 +18,7 @@ from gateway_site.infra.valkey import StoreUnavailable, connect
 from routing.gate import GateStatistics
 from routing.report import WorkerReport, read_reports
 
-TITLE = "Upstream queues"
+TITLE = "Queues"
 HEADINGS = (
     "Worker",
     "Deployment",
@@ -28,7 +28,6 @@ HEADINGS = (
     "Wait",
     "Passed",
     "Refused",
-    "Clients gone",
     "Left, says the vendor",
 )
 NOTHING = ["none"]
@@ -48,7 +47,7 @@ class Row:
         in_use = _of(facts.in_use, facts.max_concurrency)
         passed = [f"{facts.admitted:,}", *([f"{facts.waited:,} after waiting"] if facts.waited else [])]
         columns = (_rates(facts), [in_use], _waiting(facts), _waits(facts), passed, _refusals(facts))
-        return [[self.worker], [facts.deployment or "all"], *columns, [f"{facts.abandoned:,}"], _headroom(facts)]
+        return [[self.worker], [facts.deployment or "all"], *columns, _headroom(facts)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +132,14 @@ def _waits(facts: GateStatistics) -> list[str]:
 
 
 def _refusals(facts: GateStatistics) -> list[str]:
-    """How many, and why."""
+    """How many, and why; and who did not wait for it."""
     reasons = {
         "queue full": facts.refused_queue_full,
         "waited too long": facts.refused_timed_out,
         "made room": facts.refused_displaced,
     }
-    return [f"{facts.refused:,}", *(f"{number:,} {reason}" for reason, number in reasons.items() if number)]
+    gone = [f"{facts.abandoned:,} client{'s' if facts.abandoned > 1 else ''} gone"] if facts.abandoned else []
+    return [f"{facts.refused:,}", *(f"{number:,} {reason}" for reason, number in reasons.items() if number), *gone]
 
 
 def _headroom(facts: GateStatistics) -> list[str]:
@@ -153,7 +153,7 @@ def _headroom(facts: GateStatistics) -> list[str]:
 
 def _as_json(reports: list[WorkerReport], error: str) -> HttpResponse:
     answer: dict[str, object] = {
-        "workers": [{"worker": report.worker, "at": report.at, "gates": report.gates} for report in reports]
+        "workers": [{"worker": report.worker, "at": report.at, "queues": report.gates} for report in reports]
     }
     if error:
         answer = {"error": error}

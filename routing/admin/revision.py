@@ -97,21 +97,22 @@ class ConfigRevisionAdmin(ReadOnlyMixin, Admin):
                     ("name", "status_label"),
                     ("people", "author"),
                     ("approved_by", "created_at"),
-                    ("published_at", "checksum"),
-                    "note",
+                    ("published_at", "note"),
                 )
             },
         ),
         ("What it changed", {"fields": ("diff_lines",)}),
         ("Errors", {"fields": ("error_lines",)}),
+        ("What is stored", {"fields": ("checksum",)}),
     )
     readonly_fields = ("name", "status_label", "people", "diff_lines", "error_lines")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ConfigRevision]:
         """Without the compiled configuration, and in the list with the length of the diff only."""
+        unread = ("blob", "diff", "errors") if self.is_list(request) else ("blob",)
         length = Func("diff", function="jsonb_array_length", output_field=IntegerField())
         served = ConfigRevision.objects.filter(status=Status.PUBLISHED).order_by("-number").values("number")[:1]
-        return super().get_queryset(request).defer("blob").annotate(diff_length=length, served_number=Subquery(served))
+        return super().get_queryset(request).defer(*unread).annotate(diff_length=length, served_number=Subquery(served))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "overview": overview()})
@@ -122,6 +123,11 @@ class ConfigRevisionAdmin(ReadOnlyMixin, Admin):
         revision = self.get_object(request, object_id)
         notes = notes_on(revision, request.user) if revision is not None else []
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "notes": notes})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Without a place for errors where there are none."""
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj is not None and obj.errors else [each for each in fieldsets if each[0] != "Errors"]
 
     def has_publish_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Publishing makes a revision, so it takes the right to add one."""

@@ -1,7 +1,19 @@
 """Decision traces in the ledger, whose table is made by hand (0002); priorities, and what goes on without Valkey."""
 
+from typing import Any
+
 import django.core.serializers.json
 from django.db import migrations, models
+
+from tenants.ledger_schema import alter
+
+
+def add_trace(apps: Any, schema_editor: Any) -> None:
+    alter(schema_editor, "ALTER TABLE tenants_usagerecord ADD COLUMN trace jsonb")
+
+
+def drop_trace(apps: Any, schema_editor: Any) -> None:
+    alter(schema_editor, "ALTER TABLE tenants_usagerecord DROP COLUMN trace")
 
 
 class Migration(migrations.Migration):
@@ -10,6 +22,22 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # First, while this transaction holds no other lock: it may have to wait for the ledger's. No row is rewritten.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[migrations.RunPython(add_trace, drop_trace)],
+            state_operations=[
+                migrations.AddField(
+                    model_name="usagerecord",
+                    name="trace",
+                    field=models.JSONField(
+                        blank=True,
+                        encoder=django.core.serializers.json.DjangoJSONEncoder,
+                        help_text="How its route was decided, where that was asked for.",
+                        null=True,
+                    ),
+                ),
+            ],
+        ),
         migrations.AddField(
             model_name="apikey",
             name="may_trace",
@@ -50,28 +78,5 @@ class Migration(migrations.Migration):
                 max_length=8,
                 verbose_name="while Valkey is away",
             ),
-        ),
-        migrations.SeparateDatabaseAndState(
-            database_operations=[
-                migrations.RunSQL(
-                    "ALTER TABLE tenants_usagerecord ADD COLUMN trace jsonb;"
-                    # Few records have one: requests with several attempts, and those that asked for it.
-                    "CREATE INDEX usage_record_traced ON tenants_usagerecord (started_at DESC, request_id DESC) "
-                    "WHERE trace IS NOT NULL",
-                    "DROP INDEX usage_record_traced; ALTER TABLE tenants_usagerecord DROP COLUMN trace",
-                )
-            ],
-            state_operations=[
-                migrations.AddField(
-                    model_name="usagerecord",
-                    name="trace",
-                    field=models.JSONField(
-                        blank=True,
-                        encoder=django.core.serializers.json.DjangoJSONEncoder,
-                        help_text="How its route was decided, where that was asked for.",
-                        null=True,
-                    ),
-                ),
-            ],
         ),
     ]

@@ -9,6 +9,7 @@ from celery.app.utils import find_app
 from celery.bin.celery import celery as celery_command
 from django.core.management import get_commands, load_command_class
 
+from gateway_site.management.commands.healthcheck import NODES
 from tests.deploy.dockerfile import Instruction, read_dockerfile
 from tests.docs.environment_variables import REPOSITORY, variables
 
@@ -66,8 +67,8 @@ def check_arguments(name: str, arguments: list[str]) -> None:
 
 
 def test_the_parts_of_a_deployment_are_there():
-    assert set(SERVICES) == {"postgres", "valkey", "migrate", "web", "worker", "beat"}
-    assert set(OURS) == {"migrate", "web", "worker", "beat"}
+    assert set(SERVICES) == {"postgres", "valkey", "migrate", "web", "worker", "upstreams", "beat"}
+    assert set(OURS) == {"migrate", "web", "worker", "upstreams", "beat"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -79,11 +80,20 @@ def test_every_command_exists(name):
     check_command(words)
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "upstreams", "beat"])
 def test_the_health_of_every_process_is_asked_for(name):
     kind, *words = OURS[name]["healthcheck"]["test"]
     assert (kind, words) == ("CMD", ["python", "manage.py", "healthcheck", name])
     check_command(words)
+
+
+def test_every_queue_has_a_worker_that_reads_no_other_and_that_the_check_of_its_health_knows():
+    read = {}
+    for name in ("worker", "upstreams"):
+        options = dict(word.split("=") for word in OURS[name]["command"] if "=" in word)
+        assert options.get("--hostname", "celery@%h") == f"{NODES[name]}@%h"
+        read[name] = options["--queues"]
+    assert read == {"worker": "tollgate", "upstreams": "upstreams"}
 
 
 @pytest.mark.parametrize("name", OURS)

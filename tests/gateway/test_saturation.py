@@ -118,7 +118,7 @@ def console(stack: Stack) -> Iterator[httpx.Client]:
 def gates(operator: httpx.Client, provider: str) -> list[dict[str, Any]]:
     """What the workers say of a provider's queue."""
     workers = operator.get("/admin/queue", params={"format": "json"}).json()["workers"]
-    return [gate for worker in workers for gate in worker["gates"] if gate["provider"] == provider]
+    return [gate for worker in workers for gate in worker["queues"] if gate["provider"] == provider]
 
 
 def left(operator: httpx.Client, deployment: str) -> set[int]:

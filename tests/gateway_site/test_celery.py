@@ -1,8 +1,42 @@
-"""The schedule: what it names exists."""
+"""The schedule and the queues: what is named exists, and what asks upstreams keeps nothing else waiting."""
+
+from collections import Counter
+
+from celery.schedules import crontab
 
 from gateway_site.celery import app
+
+ASK_UPSTREAMS = {"providers.fetch_capabilities", "providers.fetch_catalogues", "providers.probe_deployments"}
+
+
+def queue_of(task: str) -> str:
+    return app.amqp.router.route({}, task)["queue"].name
 
 
 def test_the_worker_loads_every_task_that_is_scheduled():
     app.loader.import_default_modules()
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= app.tasks.keys()
+
+
+def test_what_asks_upstreams_has_a_queue_of_its_own():
+    app.loader.import_default_modules()
+    ours = {name for name in app.tasks if not name.startswith("celery.")}
+    assert ours >= ASK_UPSTREAMS
+    assert {name for name in ours if queue_of(name) == "upstreams"} == ASK_UPSTREAMS
+    assert {queue_of(name) for name in ours - ASK_UPSTREAMS} == {"tollgate"}
+
+
+def test_every_task_of_the_providers_asks_upstreams():
+    """A new one that does not may be named here; one that does must not be forgotten."""
+    app.loader.import_default_modules()
+    assert {name for name in app.tasks if name.startswith("providers.")} == ASK_UPSTREAMS
+
+
+def test_no_two_hourly_tasks_begin_in_the_same_minute():
+    schedules = [entry["schedule"] for entry in app.conf.beat_schedule.values()]
+    assert not [
+        each for each in schedules if isinstance(each, float) and each > 60
+    ]  # they would begin with beat, together
+    minutes = Counter(minute for each in schedules if isinstance(each, crontab) for minute in each.minute)
+    assert minutes
+    assert set(minutes.values()) == {1}

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import get_ident
 from time import time
 from typing import Any
 
@@ -12,12 +13,15 @@ import httpx
 import pytest
 import redis
 from django.conf import settings
+from prometheus_client import Metric
 
 from gateway_site.asgi import is_data_plane
 from gateway_site.data_plane import PUBLIC_PATHS, DataPlaneHandler
 from gateway_site.health_collector import HEARTBEAT_KEY, HealthCollector
+from gateway_site.infra import kept, telemetry
 from gateway_site.infra.logging import AccessLog
 from gateway_site.infra.postgres import PostgresWatch
+from gateway_site.infra.tallies import Count
 from gateway_site.infra.threads import run_query
 from gateway_site.tasks import HEARTBEAT_KEY as BEATS_KEY
 from routing.runtime import Runtime
@@ -35,6 +39,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DOCUMENTS = ("/health", "/metrics/health", "/metrics/summary", "/metrics/export")
 
 
+rate_limit_exceeded = Count(telemetry.rate_limit_exceeded)
+
+
 class Worker:
     """A worker's data plane, without a socket."""
 
@@ -44,8 +51,8 @@ class Worker:
         transport = httpx.ASGITransport(app=handler)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
-    async def get(self, path: str) -> httpx.Response:
-        return await self.client.get(path)
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self.client.get(path, headers=headers)
 
     async def document(self, path: str = "/health") -> dict[str, Any]:
         return dict((await self.get(path)).json())
@@ -204,6 +211,75 @@ async def test_however_many_ask_valkey_is_asked_once(tmp_path: Path):
         found = await asyncio.gather(*(collector.facts() for _ in range(50)))
         assert len({id(known) for known in found}) == 1
         assert await collector.facts() is found[0]
+
+
+class Scrapes:
+    """Notes in which thread the metrics are collected, and how often."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> list[Metric]:
+        self.threads.append(get_ident())
+        return []
+
+
+@pytest.fixture
+def scrapes() -> Iterator[Scrapes]:
+    found = Scrapes()
+    telemetry.REGISTRY.register(found)
+    yield found
+    telemetry.REGISTRY.unregister(found)
+
+
+@pytest.mark.usefixtures("published", "beating")
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/export"])
+async def test_however_many_ask_the_metrics_are_written_once_and_beside_the_event_loop(
+    tmp_path: Path, scrapes: Scrapes, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    async with worker_at(tmp_path) as worker:
+        replies = await asyncio.gather(*(worker.get(path) for _ in range(20)))
+        assert {reply.content for reply in replies} == {(await worker.get(path)).content}
+        assert len(scrapes.threads) == 1
+        assert get_ident() not in scrapes.threads
+        monkeypatch.setattr(kept, "FRESH_SECONDS", 0.0)
+        await asyncio.sleep(1.0)
+        await worker.get(path)
+        assert len(scrapes.threads) == 2
+
+
+@pytest.mark.usefixtures("published", "beating")
+async def test_a_worker_tells_what_it_has_counted_by_then(tmp_path: Path):
+    async with worker_at(tmp_path) as worker:
+        rate_limit_exceeded.add("told_at_once", amount=3)
+        assert 'rate_limit_exceeded_total{code="told_at_once"} 3.0' in (await worker.get("/metrics")).text
+        rate_limit_exceeded.add("told_in_json", amount=4)
+        assert "told_in_json" in (await worker.get("/metrics/export")).text
+
+
+@pytest.mark.usefixtures("published", "beating")
+async def test_with_a_token_only_who_has_it_sees_more_than_that_it_works(tmp_path: Path, settings):
+    settings.METRICS_TOKEN = "let-me-in"
+    tokens = {"charlie": "Bearer no", "nobody": "", "a_key": "let-me-in", "too_much": "Bearer let-me-in-too"}
+    async with worker_at(tmp_path) as worker:
+        for path in ("/metrics", "/metrics/health", "/metrics/summary", "/metrics/export"):
+            for sent in tokens.values():
+                reply = await worker.get(path, authorization=sent)
+                assert (reply.status_code, reply.headers["x-tollgate-error"]) == (401, "metrics_token_required")
+                assert reply.headers["www-authenticate"].startswith("Bearer")
+            assert (await worker.get(path, authorization="bearer let-me-in")).status_code == 200
+        for path in ("/healthz", "/ready"):
+            assert (await worker.get(path)).status_code == 200
+        for sent in tokens.values():
+            document = (await worker.get("/health", authorization=sent)).json()
+            assert document.keys() == {"status", "version", "uptime_seconds", "components"}
+            assert document["status"] == "ok"
+            assert {tuple(part) for part in document["components"].values()} == {("state",)}
+        whole = (await worker.get("/health", authorization="Bearer let-me-in")).json()
+        assert {"issues", "recommendations", "metrics"} < whole.keys()
 
 
 async def test_without_valkey_it_answers_for_itself_at_once(tmp_path: Path, own_server: OwnValkey):

@@ -154,6 +154,18 @@ def test_a_provider_whose_limits_are_reached_is_told_with_all_that_wait():
     assert "8 requests wait" in issue.message
 
 
+def test_a_deployment_that_the_vendor_holds_back_is_named_apart_from_its_provider():
+    gates = [
+        {"provider": "openai", "deployment": "", "is_saturated": False},
+        {"provider": "openai", "deployment": "gpt-large", "is_saturated": True, "waiting_normal": 2},
+        {"provider": "openai", "deployment": "gpt-small", "is_saturated": True, "waiting_normal": 1},
+    ]
+    large, small = find_issues(facts(report("a-1", gates=gates), report("b-1", gates=gates)))
+    assert "deployment gpt-large is used up; 4 requests wait" in large.message
+    assert "deployment gpt-small is used up; 2 requests wait" in small.message
+    assert "quota of this model" in large.recommendation
+
+
 def test_workers_of_two_versions_are_noticed():
     issue = only(find_issues(facts(report("a-1"), report("b-1", version="0.3.0"))))
     assert (issue.code, issue.severity) == ("mixed_versions", "notice")

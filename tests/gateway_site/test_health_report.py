@@ -95,6 +95,8 @@ def test_the_export_has_everything_and_is_json():
     assert set(document) == {"health", "summary", "breakers", "workers", "metrics"}
     assert document["metrics"] == metrics
     assert document["workers"][0]["worker"] == "a-1"
+    assert "queues" in document["workers"][0]
+    assert "gates" not in document["workers"][0]
 
 
 def test_breakers_are_summed_up_per_provider():

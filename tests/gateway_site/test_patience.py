@@ -1,6 +1,7 @@
 """Signs of life for clients whose stream does not begin."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -91,3 +92,61 @@ async def test_an_answer_that_came_whole_ends_it():
     patience.stop()
     await patience.end_with(WholeResponse(200, [], b"data: {}\n\ndata: [DONE]\n\n"))
     assert client.body.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"), [(CHAT, "x"), (MESSAGES, "invalid_request_error")], ids=["openai", "anthropic"]
+)
+async def test_an_upstreams_own_400_keeps_its_code(operation, code):
+    client, patience = waiting(operation)
+    await asyncio.sleep(SOON * 1.5)
+    patience.stop()
+    error = {"message": "Too long.", "type": "invalid_request_error", "code": "x"}
+    content = json.dumps({"type": "error", "error": error}).encode()
+    await patience.end_with(WholeResponse(400, [], content))
+    frame = client.body.rpartition(b"data: ")[2]
+    told = json.loads(frame)["error"]
+    assert (told["message"], told.get("code", told["type"])) == ("Too long.", code)
+
+
+async def test_a_question_that_takes_long_to_come_is_waited_for_and_then_pinged():
+    exchange = Exchange("POST", "/v1/x", ())
+    client = Client()
+    patience = Patience(exchange, client.send, seconds=SOON)
+    await asyncio.sleep(SOON * 2.5)
+    assert client.messages == []
+    exchange.operation, exchange.facts = CHAT, Facts(model="m", size=1, is_stream=True)
+    await asyncio.sleep(SOON * 1.5)
+    patience.stop()
+    assert (patience.has_begun, client.body.startswith(b": ping")) == (True, True)
+
+
+async def test_one_that_is_stopped_before_its_head_was_sent_has_not_begun():
+    class Full(Client):
+        """Its connection takes nothing more."""
+
+        async def send(self, message: dict[str, Any]) -> None:
+            await asyncio.sleep(60)
+
+    exchange = Exchange("POST", "/v1/x", ())
+    exchange.operation, exchange.facts = CHAT, Facts(model="m", size=1, is_stream=True)
+    client = Full()
+    patience = Patience(exchange, client.send, seconds=0.01)
+    await asyncio.sleep(0.03)
+    patience.stop()
+    await asyncio.sleep(0)
+    assert (patience.has_begun, exchange.status, client.messages) == (False, 0, [])
+
+
+async def test_a_shutdown_in_the_moment_of_the_answer_is_not_swallowed():
+    _, patience = waiting()
+
+    async def serve() -> None:
+        await asyncio.sleep(SOON * 1.5)
+        asyncio.get_running_loop().call_soon(serving.cancel)
+        patience.stop()
+        await asyncio.sleep(60)
+
+    serving = asyncio.create_task(serve())
+    with pytest.raises(asyncio.CancelledError):
+        await serving

@@ -98,6 +98,19 @@ def test_a_password_is_blotted_out_however_it_is_spelled():
     assert without_password(f"no {url}, no a%2Fb, no a/b", url) == "no ***, no ***, no ***"
 
 
+@pytest.mark.parametrize(
+    ("url", "said", "left"),
+    [
+        ("redis://:e@server/0", "Error: redis://:e@server/0 refused the secret", "Error: *** refused the secret"),
+        ("redis://me:e@server/0", "no user e at me:e@server", "no user e at ***@server"),
+        ("redis://:pass@server/0", "password 'pass' of bypass, pass", "password '***' of bypass, ***"),
+        ("redis://server/0", "no server", "no server"),
+    ],
+)
+def test_a_short_password_takes_nothing_else_along(url, said, left):
+    assert without_password(said, url) == left
+
+
 def test_a_store_that_is_away_is_no_reason_when_the_disk_has_a_configuration(tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://tollgate:hunter2@127.0.0.1:1/tollgate")
     monkeypatch.setenv("VALKEY_URL", "redis://:hunter2@127.0.0.1:1/0")
@@ -177,8 +190,19 @@ def test_the_simulator_runs_only_where_the_demo_uses_it(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with_simulator = up.services(OPTIONS, listener, tmp_path, simulator=True)
         without = up.services(OPTIONS, listener, tmp_path, simulator=False)
-    assert names(with_simulator) == ["simulator", "celery worker", "celery beat", "web worker", "web worker"]
+    celery = ["celery worker", "celery upstreams", "celery beat"]
+    assert names(with_simulator) == ["simulator", *celery, "web worker", "web worker"]
     assert names(without) == names(with_simulator)[1:]
+
+
+def test_every_queue_has_a_worker_that_reads_no_other(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        started = up.services(OPTIONS, listener, tmp_path, simulator=False)
+    workers = [service.command for service in started if service.name in {"celery worker", "celery upstreams"}]
+    read = [word.removeprefix("--queues=") for words in workers for word in words if word.startswith("--queues=")]
+    assert read == ["tollgate", "upstreams"]
+    assert ["--hostname=upstreams@%h" in words for words in workers] == [False, True]  # two of a name are taken for one
+    assert "--concurrency=1" in workers[1]
 
 
 def test_a_busy_simulator_port_is_replaced_by_a_free_one():

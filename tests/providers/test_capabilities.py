@@ -150,7 +150,7 @@ async def test_what_is_new_is_published_and_what_is_known_is_not(upstream, queue
     assert asked_to_publish(queue) == 1
     await run_query(publish_changes)
     newest = await run_query(ConfigRevision.objects.first)
-    assert (newest.number, newest.diff) == (2, ["~ deployment sonnet: capabilities (changed)"])
+    assert (newest.number, newest.diff) == (2, ["~ deployment sonnet: capabilities (set)"])
     snapshot = await run_query(compile_snapshot)
     assert snapshot.deployments[0].capabilities == SONNET
     assert profile_of("claude-sonnet-5", snapshot.deployments[0].capabilities).takes_images is False

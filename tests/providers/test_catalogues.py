@@ -211,7 +211,7 @@ async def test_what_is_new_is_published_and_what_is_known_is_not(upstream, queue
     assert asked_to_publish(queue) == 1
     await run_query(publish_changes)
     newest = await run_query(ConfigRevision.objects.first)
-    assert (newest.number, newest.diff) == (2, ["~ provider vllm: catalogue (changed)"])
+    assert (newest.number, newest.diff) == (2, ["~ provider vllm: catalogue (set)"])
     assert (await run_query(compile_snapshot)).providers[0].catalogue == ("ada", "gpt-5")
 
     await run_query(provider.refresh_from_db)

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from django.db import connection
 from django.utils import timezone
 
 from gateway_site.infra.threads import run_query
@@ -306,6 +308,126 @@ async def test_what_an_operator_changes_meanwhile_is_not_judged_by_the_old_answe
     assert await run_query(probes.keep, stale, probes.Finding(result="unreachable", reason="x")) is None
     await run_query(deployment.refresh_from_db)
     assert (deployment.probe_result, deployment.region) == ("", "eu")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_run_that_took_too_long_leaves_the_next_ones_lock_alone(client, simulator):
+    deployment = await run_query(lambda: make(f"{simulator.url}/v1", model="sim-hang"))
+    asking = asyncio.create_task(run_query(probe_deployments))
+    while not simulator.requests:
+        await asyncio.sleep(0.01)
+    client.set(probes.LOCK_KEY, "another", ex=60)
+    await simulator.stop()
+    await asking
+    await run_query(deployment.refresh_from_db)
+    assert deployment.probe_result == "unreachable"
+    assert client.get(probes.LOCK_KEY) == b"another"
+
+
+# --- Defects, ours and theirs --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def refusing() -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Start servers that answer 400 with a message; returns the address of each."""
+    servers: list[asyncio.Server] = []
+
+    async def start(message: str) -> str:
+        body = json.dumps({"error": {"message": message}}).encode()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            head = f"HTTP/1.1 400 X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+            writer.close()
+
+        servers.append(await asyncio.start_server(serve, "127.0.0.1", 0))
+        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}/v1"
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("message", ["bad\x00 thing", "bad\ud800 thing", "b\x1b[2Jad thing\u202e"], ids=ascii)
+async def test_what_cannot_be_stored_or_printed_is_left_out_of_a_reason(client, refusing, message):
+    url = await refusing(message)
+    deployment = await run_query(make, url)
+    await run_query(make, "http://127.0.0.1:1/v1", "other")
+    await probe(deployment)
+    assert deployment.probe_reason.removeprefix("It refuses (400): ").replace("[2J", "") == "bad thing"
+    assert client.hgetall(PROBES_KEY) == {b"d": b"rejected", b"other": b"unreachable"}
+
+
+@pytest.mark.parametrize("told", ["sk-ou\x00rs is bad", "sk-ou\u200brs is bad", "sk-ours is bad"], ids=ascii)
+def test_a_secret_does_not_hide_behind_what_is_left_out(told):
+    assert probes.clean(told, ("sk-ours",)) == "… is bad"
+
+
+def test_a_long_word_is_not_searched_for_minutes():
+    began = perf_counter()
+    assert len(probes.clean("a." * 20_000)) <= probes.REASON_CHARACTERS
+    assert perf_counter() - began < 5  # it would take half a minute
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "broken", [{"headers": ["x-team"]}, {"base_url": "http://[::1/v1"}], ids=["preparing", "asking"]
+)
+async def test_what_breaks_one_probe_keeps_no_other_from_being_asked_and_told(client, simulator, caplog, broken):
+    url = f"{simulator.url}/v1"
+    ours = await run_query(lambda: make(url, "broken", provider=broken))
+    await run_query(lambda: make(url, "down", model="sim-down"))
+    await probe(ours)
+    assert (ours.probe_result, ours.probe_reason) == ("cannot_probe", probes.OUR_FAULT.reason)
+    assert client.hgetall(PROBES_KEY) == {b"broken": b"cannot_probe", b"down": b"unreachable"}
+    assert [event.deployment for event in events(client)] == ["down"]
+    assert "probe_broken" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("lasts", [1, 2], ids=["the reason", "the row"])
+async def test_a_finding_that_cannot_be_stored_keeps_no_other_from_being_told(client, simulator, caplog, lasts):
+    failing = await run_query(lambda: make(f"{simulator.url}/v1"))
+    await run_query(make, "http://127.0.0.1:1/v1", "other")
+    condition = "NEW.slug = 'd'" + (" AND NEW.probe_result = 'ok'" if lasts == 1 else "")
+    await run_query(refuse_updates, condition)
+    try:
+        await probe_again(failing)
+    finally:
+        await run_query(refuse_updates, None)
+    assert failing.probe_result == ("cannot_probe" if lasts == 1 else "")
+    assert client.hgetall(PROBES_KEY)[b"other"] == b"unreachable"
+    assert ("probe_not_kept" in caplog.text) == (lasts == 2)
+
+
+async def probe_again(deployment: Deployment) -> None:
+    await run_query(probe_deployments)
+    await run_query(deployment.refresh_from_db)
+
+
+def refuse_updates(condition: str | None) -> None:
+    """Let the database refuse some updates of deployments, or none any more."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION IF EXISTS refuse CASCADE")
+        if condition is None:
+            return
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE data_exception; END $$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER refused BEFORE UPDATE ON providers_deployment"
+            f" FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
+        )
+
+
+def test_a_probe_does_not_show_its_secrets():
+    owner = Provider(slug="p", adapter="openai", headers={"x-team": "hush"})
+    owner.set_credential(KEY)
+    shown = repr(probes.prepare(Deployment(slug="d", provider=owner, model="m")))
+    assert KEY not in shown
+    assert "hush" not in shown
 
 
 # --- Odd upstreams -------------------------------------------------------------------------------------------

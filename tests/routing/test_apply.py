@@ -212,6 +212,12 @@ def test_a_client_key_stays_with_its_certificate_and_goes_with_it():
     assert not Provider.objects.get().has_client_key
 
 
+def test_a_chain_may_have_words_between_its_certificates():
+    (ca, _), (certificate, key) = identity("ca.test"), identity()
+    chain = f"subject=CN = gateway.test\n{certificate}\n# who vouches for it\n{ca}"
+    assert changes(with_tls(ca=chain, certificate=chain, key=key)) == ["+ provider a"]
+
+
 @pytest.mark.parametrize(
     ("tls", "problem"),
     [
@@ -227,6 +233,22 @@ def test_a_client_key_stays_with_its_certificate_and_goes_with_it():
         (
             {"certificate": identity()[0], "key": identity(passphrase="hush")[1]},
             "tls.key: This key has a passphrase; give one without.",
+        ),
+        (
+            {"certificate": "\n".join(identity()), "key": identity()[1]},
+            "tls.certificate: There is a private key in it: put the key into its own field.",
+        ),
+        (
+            {"ca": "\n".join(reversed(identity()))},
+            "tls.ca: There is a private key in it: put the key into its own field.",
+        ),
+        (
+            {"ca": f"{identity(passphrase='hush')[1]}\n{identity()[0]}"},
+            "tls.ca: There is a private key in it: put the key into its own field.",
+        ),
+        (
+            {"ca": f"{identity()[0]}\n-----BEGIN DH PARAMETERS-----\nMAA=\n-----END DH PARAMETERS-----"},
+            "tls.ca: Only blocks BEGIN CERTIFICATE belong here, not BEGIN DH PARAMETERS.",
         ),
     ],
 )
@@ -274,6 +296,18 @@ def test_it_sets_how_often_a_deployment_is_probed():
         "f:1: deployments[0].probe_every: Ensure this value is greater than or equal to 10."
     ]
     assert changes(text % "") == ["~ deployment d: probe_every 60 → none"]
+
+
+@pytest.mark.parametrize("kind", ["image", "speech", "transcription"])
+def test_what_costs_much_is_probed_seldom(kind: str):
+    text = "{providers: [{slug: a, adapter: openai}], deployments: [{slug: d, provider: a, model: m, kind: KIND%s}]}"
+    text = text.replace("KIND", kind)
+    assert refusals(text % ", probe_every: 299") == [
+        f"f:1: deployments[0].probe_every: At least 300 for the kind {kind}, whose probes cost more."
+    ]
+    assert len(refusals(text % ", probe_every: 9")) == 1
+    assert changes(text % ", probe_every: 300")
+    assert changes(text % "") == ["~ deployment d: probe_every 300 → none"]
 
 
 def test_it_sets_whether_a_route_hedges():

@@ -10,10 +10,11 @@ import pytest
 
 from providers.dialects.openai_chat.wire import CHAT
 from providers.transport import UpstreamUnreachable
+from routing.asking import MOST_OUTPUT_TOKENS
 from routing.gate import Gate, GateStatistics
 from routing.policy.fair_queue import NORMAL
 from tenants.errors import ProviderSaturated, UpstreamFailed
-from tests.routing.test_outbound import ANSWERS, ASKED, JSON, FakeUpstream, Plane, whole
+from tests.routing.planes import ANSWERS, ASKED, JSON, FakeUpstream, Plane, in_line, refusal, stream, whole
 
 ESTIMATE = 525  # of ASKED, more or less: 500 of it is the usual output
 SILENT = {name: value for name, value in ANSWERS["openai_chat"].items() if name != "usage"}
@@ -34,8 +35,6 @@ def make_plane(make_route) -> Callable[..., Plane]:
         route = make_route({"one": {"provider": fields}}, retries=0)
         plane = Plane(route, {"one": list(answers)}, tenant="charlie")
         (target,) = route.targets
-        target.deployment.gates = plane.runtime.gates
-        plane.runtime.gates.keep([target.deployment.provider], peers=1)
         plane.runtime.gates.learn("one", target.deployment.provider, HEADROOM, time())
         return plane
 
@@ -76,6 +75,38 @@ async def test_the_estimate_stays_charged_when_nothing_is_reported(make_plane):
     assert await has_room(limits, 1_000 - ESTIMATE - 50)
     assert [limits.in_use, headroom.in_use] == [0, 0]
     assert learned(plane).requests_left == 8
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+async def test_a_refused_request_is_charged_nothing(make_plane, status: int):
+    plane = make_plane(refusal(status), tokens_per_minute=1_000)
+    await plane.ask(CHAT, ASKED)
+    assert await has_room(gates_of(plane)[0], 1_000)
+    assert gates_of(plane)[0].in_use == 0
+
+
+@pytest.mark.parametrize(("most", "charged"), [(None, MOST_OUTPUT_TOKENS), (2_000, 2_000)])
+async def test_what_a_client_allows_is_charged_no_further_than_the_model_can_write(make_route, most, charged: int):
+    answers = {"one": [FakeUpstream(200, JSON, json.dumps(SILENT).encode())]}
+    limits = {"limits": {"tokens_per_minute": 100_000}}
+    plane = in_line(make_route, answers, provider=limits, deployment={"max_output_tokens": most})
+    await plane.ask(CHAT, {**ASKED, "max_tokens": 200_000_000})
+    assert not await has_room(plane.gate("one"), 100_000 - charged)
+    assert await has_room(plane.gate("one"), 100_000 - charged - 200)
+
+
+@pytest.mark.parametrize("answer", [refusal(400), whole("openai_chat")], ids=["refused", "answered"])
+async def test_a_client_that_allows_everything_shuts_nobody_out(make_route, answer: FakeUpstream):
+    plane = in_line(make_route, {"one": [answer]}, provider={"limits": {"tokens_per_minute": 1_000_000}})
+    await plane.ask(CHAT, {**ASKED, "max_tokens": 200_000_000})
+    assert await has_room(plane.gate("one"), 999_000)
+
+
+async def test_what_a_stream_reports_is_charged_instead_of_the_estimate(make_plane):
+    plane = make_plane(stream(), tokens_per_minute=1_000)
+    await plane.read(CHAT, {**ASKED, "stream_options": {"include_usage": True}})
+    assert await has_room(gates_of(plane)[0], 990)
+    assert [gate.in_use for gate in gates_of(plane)] == [0, 0]
 
 
 async def test_a_request_that_reached_nobody_is_charged_nothing(make_plane):

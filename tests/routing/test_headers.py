@@ -126,6 +126,12 @@ def test_an_answer_comes_with_ours_and_the_open_ones():
     ]
 
 
+@pytest.mark.parametrize("value", [b"a\x01b", b"a\r\nx-evil: 1", b"a\x00", b"\x7f", "é".encode()])
+def test_an_open_header_that_no_answer_may_hold_is_left_out(value: bytes):
+    upstream = SimpleNamespace(headers=((b"openai-odd", value), (b"openai-fine", b"1")))
+    assert answer_headers(upstream, ()) == [(b"openai-fine", b"1")]
+
+
 def test_an_answer_that_has_become_another_says_what_it_is():
     assert dict(answer_headers(ANSWER, (), b"application/json"))[b"content-type"] == b"application/json"
 

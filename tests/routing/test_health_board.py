@@ -1,8 +1,13 @@
 """The board: what calls tell it, what it tells others, and what it takes over from them."""
 
+from time import time
+from typing import Any
+
 import pytest
 
 from routing.health import FEWEST_LATENCIES, DeploymentHealth, HealthBoard, HealthChange, Latency, Tally
+from routing.runtime import Runtime
+from routing.snapshot import Provider, Snapshot
 
 NOW = 1_000_000.0
 SETTINGS = {"enabled": True, "failures": 2, "window": 60.0, "open_for": 30.0, "half_open_successes": 1}
@@ -153,3 +158,35 @@ def test_a_latency_follows_what_it_is_told_and_knows_what_is_late():
     for number in range(100):
         latency.add(number / 100)
     assert 0.9 <= latency.p95() <= 1.0
+
+
+# --- A new configuration -------------------------------------------------------------------------------------
+
+
+def test_what_is_known_of_a_catalogues_deployments_outlives_a_publish(tmp_path):
+    runtime = Runtime(
+        valkey_url="redis://127.0.0.1:1/0",
+        state_dir=tmp_path,
+        peppers=[],
+        cache_size=10,
+        cache_seconds=10,
+        seal_secrets=["secret"],
+    )
+    fields = {"slug": "p", "adapter": "groq", "base_url": "https://x", "dialects": ("openai_chat",)}
+
+    def health(number: int, **changes: Any) -> DeploymentHealth:
+        """How the deployment of an unmapped model does, under another revision."""
+        runtime.swap(Snapshot(number=number, providers=(Provider(**fields | {"catalogue": ("m",)} | changes),)))
+        route = runtime.snapshot.catalogue_route("m")
+        assert route is not None
+        return route.targets[0].deployment.health
+
+    entry = health(1, breaker=SETTINGS)
+    now = time()
+    fail(runtime.health, entry, now=now)
+    fail(runtime.health, entry, now=now)
+    runtime.health.cool_down(entry, now, seconds=20, reason="429")
+    later = health(2, breaker={**SETTINGS, "failures": 7}, catalogue=("m", "n"))
+    assert (later.breaker.state, later.cooldown_until, later.breaker.settings.failures) == ("open", now + 20, 7)
+    runtime.swap(Snapshot(number=3, providers=(Provider(**fields),)))
+    assert runtime.health.all() == []

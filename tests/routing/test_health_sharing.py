@@ -14,7 +14,7 @@ import pytest
 import redis
 from django.utils import timezone
 
-from gateway_site.infra import telemetry
+from gateway_site.infra import tallies, telemetry
 from gateway_site.infra.threads import run_query
 from gateway_site.infra.valkey import HotValkey, StoreUnavailable, subscribe
 from providers.health_feed import CHANNEL, EVENTS_STREAM, PROBES_KEY, STATES_KEY, Note, encode
@@ -238,6 +238,34 @@ async def test_nonsense_on_the_channel_is_passed_over(pair, client, text):
     assert pair[0].gpt.breaker.state == "open"
 
 
+# --- Clocks that differ --------------------------------------------------------------------------------------
+
+AHEAD_SECONDS = 3600.0
+
+
+async def test_a_worker_whose_clock_is_ahead_rests_nobody_for_longer_than_is_configured(pair):
+    first, second = pair
+    for _ in range(4):
+        first.board.record(first.gpt, time() + AHEAD_SECONDS, is_ok=False, reason="status 500", is_trial=False)
+    first.board.cool_down(first.gpt, time() + AHEAD_SECONDS, seconds=10, reason="429")
+    await eventually(lambda: second.gpt.breaker.state == "open" and second.gpt.cooldown_until)
+    assert second.gpt.breaker.open_until <= time() + SETTINGS["open_for"]
+    assert second.gpt.cooldown_until <= time() + second.gpt.cooldown_max
+
+
+async def test_news_of_a_worker_whose_clock_is_right_come_through_after_those_of_one_that_is_ahead(pair, client):
+    first, second = pair
+    later = time() + AHEAD_SECONDS
+    first.gpt.breaker.adopt("half_open", later)
+    for _ in range(2):
+        first.board.record(first.gpt, later, is_ok=True, is_trial=True)
+    await eventually(lambda: client.hexists(STATES_KEY, "gpt/breaker"))
+    second.fail(4)
+    await eventually(first.is_state("open"))
+    held = json.loads(client.hget(STATES_KEY, "gpt/breaker") or "")  # type: ignore[arg-type]
+    assert (held["new"], held["worker"]) == ("open", "bob")
+
+
 # --- Tallies -------------------------------------------------------------------------------------------------
 
 
@@ -311,11 +339,11 @@ async def test_the_state_is_a_metric_and_changes_are_counted(pair):
         return telemetry.REGISTRY.get_sample_value(name, {"deployment": "gpt", **labels}) or 0
 
     first, _ = pair
-    telemetry.exposition()
+    tallies.flush()
     before = value("health_events_total", kind="breaker_opened")
     first.fail(4)
     assert value("deployment_breaker_state") == 2
-    telemetry.exposition()
+    tallies.flush()
     assert value("health_events_total", kind="breaker_opened") == before + 1
     first.sharing.hear(json.dumps({"probes": {"gpt": "unreachable"}}))
     first.sharing.measure()
@@ -399,6 +427,18 @@ def test_an_event_that_nobody_can_read_keeps_no_other_from_being_stored(client, 
     client.xadd(EVENTS_STREAM, {"event": note(reason="x" * 600, old="y" * 40)})
     drain_health_events()
     assert [len(event.reason) for event in HealthEvent.objects.all()] == [500]
+    assert caplog.text.count("health_event_unreadable") == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("bad", [{"at": 1e300}, {"at": -1e300}, {"at": 1e12}, {"until": 1e300}], ids=str)
+def test_an_event_of_no_time_keeps_no_other_from_being_stored(client, caplog, bad):
+    client.xadd(EVENTS_STREAM, {"event": note(**bad)})
+    client.xadd(EVENTS_STREAM, {"event": b"\xff"})
+    client.xadd(EVENTS_STREAM, {"event": note(deployment="g\0pt", worker="bob\0")})
+    drain_health_events()
+    assert [(event.deployment, event.worker) for event in HealthEvent.objects.all()] == [("gpt", "bob")]
+    assert client.xlen(EVENTS_STREAM) == 0
     assert caplog.text.count("health_event_unreadable") == 2
 
 

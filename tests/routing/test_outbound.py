@@ -15,7 +15,6 @@ import pytest
 
 from gateway_site.data_plane import error_response
 from providers.canonical.answer import fold
-from providers.canonical.inbound import Operation
 from providers.canonical.parts import Text
 from providers.canonical.seals import PREFIX, Seal, SealBox
 from providers.dialects.anthropic_messages.wire import CHAT as MESSAGES
@@ -27,23 +26,24 @@ from providers.dialects.openai_responses.wire import COUNT_TOKENS as COUNT_INPUT
 from providers.registry import DIALECTS
 from providers.transport import UpstreamBroken, UpstreamUnreachable
 from routing.api.responses import _forward
-from routing.counting import count
-from routing.exchange import Exchange
-from routing.gate import Gates
-from routing.health import HealthBoard
-from routing.pipeline import serve
-from routing.request import DataPlaneRequest
+from routing.policy import attempts
 from routing.snapshot import Timeouts
 from routing.stored_responses import StoredValue
 from tenants.errors import GatewayError, InvalidRequest, Unavailable, UpstreamFailed
-from tenants.limits.admission import Reservation
-from tenants.principal import Principal
-from tenants.usage_event import UsageEvent
-from tenants.usage_event import decode as read_event
+from tests.routing.planes import (
+    ANSWERS,
+    ASKED,
+    EVENTS,
+    JSON,
+    SAID,
+    FakeTransport,
+    FakeUpstream,
+    Plane,
+    refusal,
+    whole,
+)
 
-JSON, EVENTS = ((b"content-type", b"application/json"),), ((b"content-type", b"text/event-stream"),)
 OPERATIONS = {operation.dialect: operation for operation in (CHAT, MESSAGES, GENERATE, RESPONSES)}
-ASKED: dict[str, Any] = {"model": "alias", "messages": [{"role": "user", "content": "hi"}]}
 ASKED_OF_CLAUDE = {**ASKED, "max_tokens": 64}
 QUESTIONS: dict[str, dict[str, Any]] = {
     "openai_chat": ASKED,
@@ -51,87 +51,6 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "gemini": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
     "openai_responses": {"model": "alias", "input": "hi", "store": False},
 }
-SAID = "Hello there."
-ANSWERS: dict[str, dict[str, Any]] = {
-    "openai_chat": {
-        "id": "c1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-    },
-    "anthropic_messages": {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "m",
-        "content": [{"type": "text", "text": SAID}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 7, "output_tokens": 3},
-    },
-    "gemini": {
-        "candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": SAID}]}, "finishReason": "STOP"}],
-        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10},
-        "modelVersion": "m",
-        "responseId": "r1",
-    },
-    "openai_responses": {
-        "id": "resp_1",
-        "object": "response",
-        "created_at": 1,
-        "model": "m",
-        "status": "completed",
-        "output": [
-            {
-                "type": "message",
-                "id": "msg_1",
-                "role": "assistant",
-                "status": "completed",
-                "content": [{"type": "output_text", "text": SAID, "annotations": []}],
-            }
-        ],
-        "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
-    },
-}
-
-
-class FakeUpstream:
-    """An upstream's answer in pieces; an exception among them is raised when its turn comes."""
-
-    def __init__(self, status: int, headers: tuple[tuple[bytes, bytes], ...], *pieces: bytes | Exception) -> None:
-        self.status, self.headers = status, headers
-        self.content_type = dict(headers).get(b"content-type", b"").decode()
-        self.pieces = list(pieces)
-        self.finished: list[bool] = []
-
-    async def read_chunk(self) -> bytes:
-        piece = self.pieces.pop(0) if self.pieces else b""
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
-
-    async def read(self) -> bytes:
-        found = b""
-        while piece := await self.read_chunk():
-            found += piece
-        return found
-
-    def finish(self, *, is_answered: bool) -> None:
-        self.finished.append(is_answered)
-
-    def abort(self) -> None:
-        pass
-
-
-def whole(dialect: str) -> FakeUpstream:
-    return FakeUpstream(200, JSON, json.dumps(ANSWERS[dialect]).encode())
-
-
-def refusal(status: int, message: str = "Not today.") -> FakeUpstream:
-    """An error that every dialect can read."""
-    return FakeUpstream(status, JSON, json.dumps({"error": {"message": message, "code": "odd"}}).encode())
 
 
 def events(*found: dict[str, Any]) -> bytes:
@@ -139,79 +58,10 @@ def events(*found: dict[str, Any]) -> bytes:
     return b"".join(b"event: %b\ndata: %b\n\n" % (each["type"].encode(), json.dumps(each).encode()) for each in found)
 
 
-class FakeTransport:
-    """Upstreams by deployment: a list of answers each, given in turn; what was sent is kept."""
-
-    def __init__(self, answers: Mapping[str, list[FakeUpstream | Exception]]) -> None:
-        self.answers = {slug: list(found) for slug, found in answers.items()}
-        self.sent: list[tuple[str, bytes]] = []
-
-    async def open(self, pool: Any, url: Any, *, headers: Any, body: bytes, method: str = "POST") -> FakeUpstream:
-        self.sent.append((pool.provider, body))
-        answer = self.answers[pool.provider].pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    @property
-    def asked(self) -> list[str]:
-        """Who was asked, in order."""
-        return [slug for slug, _ in self.sent]
-
-
-class FakeAdmission:
-    """Counts what is held, and keeps what is settled."""
-
-    def __init__(self) -> None:
-        self.held = 0
-        self.events: list[UsageEvent] = []
-
-    async def reserve(self, principal: Principal, request_id: str, **_: str) -> Reservation:
-        self.held += 1
-        return Reservation(request_id=request_id)
-
-    async def settle(self, reservation: Reservation, event: bytes) -> None:
-        self.held -= 1
-        self.events.append(read_event(event))
-
-
-class Plane:
-    """What is left of a data plane without its handler and its stores."""
-
-    def __init__(self, route: Any, answers: Mapping[str, list[FakeUpstream | Exception]], **principal: Any) -> None:
-        self.transport, self.admission = FakeTransport(answers), FakeAdmission()
-        snapshot = SimpleNamespace(
-            number=1, revision_header=(b"x-tollgate-revision", b"1"), resolve=lambda alias, tenant_id: route
-        )
-        self.runtime = SimpleNamespace(
-            snapshot=snapshot,
-            transport=self.transport,
-            admission=self.admission,
-            worker="w",
-            health=HealthBoard("w"),
-            gates=Gates(),
-            seal_box=lambda tenant_id: SealBox([b"secret"], tenant_id),
-        )
-        self.principal = Principal(
-            **{"key_id": 1, "key_name": "k", "key_prefix": "tg_", "tenant_id": 1, "tenant": "alice", **principal}
-        )
-
-    @property
-    def record(self) -> UsageEvent:
-        """What the ledger gets of the one request; fails unless nothing is held any more."""
-        assert self.admission.held == 0
-        (event,) = self.admission.events
-        return event
-
-    async def ask(self, operation: Operation, body: object) -> Any:
-        """Return the answer; its headers are `pairs`."""
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        scope: dict[str, Any] = {"method": "POST", "path": "/v1/x", "headers": [], "query_string": b""}
-        self.exchange = Exchange("POST", "/v1/x", ())
-        self.exchange.principal = self.principal
-        request = DataPlaneRequest(scope, content, self.exchange, self.runtime)  # type: ignore[arg-type]
-        answer = count if operation.name == "count_tokens" else serve
-        return await answer(request, operation, model="alias" if operation.dialect == "gemini" else "")
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch) -> None:
+    """Who is asked again is asked at once."""
+    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from django.conf import settings
@@ -189,7 +190,10 @@ def test_what_was_mended_is_published(client, catalogue):
     publish()
     Provider.objects.filter(slug="broken").update(adapter="groq")
     assert publish() == Published(number=3, is_new=True)
-    assert newest().diff == ["+ provider broken"]
+    assert newest().diff == [
+        "+ provider broken: adapter groq, base_url https://api.groq.com/openai/v1, "
+        'dialects ["openai_chat", "openai_responses"]'
+    ]
     assert served(client).number == 3
 
 
@@ -238,13 +242,20 @@ def changes_after(change: Callable[[], object]) -> list[str]:
     return newest().diff
 
 
+def from_when(catalogue: Catalogue) -> str:
+    return f"{catalogue.price.effective_from:%Y-%m-%d %H:%M}"
+
+
 def test_the_first_revision_lists_all_there_is(catalogue):
     publish()
     assert newest().diff == [
-        "+ provider openai",
-        "+ deployment openai-large",
+        "+ provider openai: adapter openai, base_url https://api.openai.com/v1, "
+        'dialects ["openai_chat", "openai_responses"], credential (set), header x-team',
+        "+ deployment openai-large: provider openai, model gpt-5",
+        f"+ deployment openai-large: + price sell from {from_when(catalogue)}: input 1.25, output 10",
         "+ route openai-smart",
-        "+ alias smart",
+        "+ route openai-smart: + target openai-large: priority 0",
+        "+ alias smart: route openai-smart",
     ]
 
 
@@ -258,13 +269,13 @@ def test_a_changed_value_is_shown_with_the_one_before(catalogue):
         "~ provider openai: is_enabled True → False",
         "~ provider openai: timeouts.connect 5.0 → 1.5",
         "~ provider openai: breaker.failures 5 → 9",
-        "~ deployment openai-large: tags () → ('eu',)",
+        '~ deployment openai-large: tags none → ["eu"]',
         "~ route openai-smart: first_token_timeout none → 2.5",
         "~ route openai-smart: retries 1 → 3",
     ]
 
 
-def test_prices_targets_and_what_may_be_secret_are_only_named(catalogue):
+def test_prices_and_targets_are_shown_one_by_one_and_what_may_be_secret_is_only_named(catalogue):
     def change() -> None:
         ModelPrice.objects.update(input="2.5")
         RouteTarget.objects.update(weight=1)
@@ -274,9 +285,9 @@ def test_prices_targets_and_what_may_be_secret_are_only_named(catalogue):
 
     assert changes_after(change) == [
         "~ provider openai: credential (changed)",
-        "~ provider openai: headers (changed)",
-        "~ deployment openai-large: prices (changed)",
-        "~ route openai-smart: targets (changed)",
+        "~ provider openai: ~ header x-team (changed)",
+        f"~ deployment openai-large: ~ price sell from {from_when(catalogue)}: input 1.25 → 2.5",
+        "~ route openai-smart: ~ target openai-large: weight 100 → 1",
     ]
 
 
@@ -295,13 +306,13 @@ def test_how_a_provider_is_reached_is_published_and_its_secrets_are_only_named(c
 
     assert changes_after(change) == [
         "~ provider openai: http2 False → True",
-        "~ provider openai: proxy (changed)",
-        "~ provider openai: ca_certificate (changed)",
-        "~ provider openai: client_certificate (changed)",
-        "~ provider openai: client_key (changed)",
+        "~ provider openai: proxy (set)",
+        "~ provider openai: ca_certificate (set)",
+        "~ provider openai: client_certificate (set)",
+        "~ provider openai: client_key (set)",
         "~ provider openai: queue_size 100 → 7",
         "~ provider openai: queue_wait 5.0 → 0.5",
-        "~ provider openai: catalogue (changed)",
+        "~ provider openai: catalogue (set)",
         "~ route openai-smart: hedge False → True",
     ]
     [published] = compile_snapshot().providers
@@ -315,13 +326,72 @@ def test_what_an_upstream_says_of_its_model_is_only_named(catalogue):
     Deployment.objects.update(capabilities={"max_tokens": 64_000, "capabilities": None}, capabilities_of="gpt-5")
     after = compile_snapshot()
     assert after.deployments[0].capabilities == {"max_tokens": 64_000, "capabilities": None}
-    assert differences(before, after) == ["~ deployment openai-large: capabilities (changed)"]
+    assert differences(before, after) == ["~ deployment openai-large: capabilities (set)"]
     assert decode(encode(after)) == after
 
 
 def test_what_an_upstream_said_of_another_model_is_not_published(catalogue):
     Deployment.objects.update(capabilities={"capabilities": {}}, capabilities_of="gpt-4")
     assert compile_snapshot().deployments[0].capabilities == {}
+
+
+def test_a_provider_that_is_renamed_and_sent_elsewhere_shows_where(catalogue):
+    def change() -> None:
+        Provider.objects.update(slug="openai-new", base_url="https://elsewhere.example.com/v1")
+
+    assert changes_after(change) == [
+        "+ provider openai-new: adapter openai, base_url https://elsewhere.example.com/v1, "
+        'dialects ["openai_chat", "openai_responses"], credential (set), header x-team',
+        "- provider openai",
+        "~ deployment openai-large: provider openai → openai-new",
+    ]
+
+
+def test_targets_and_prices_that_come_and_go_are_listed(catalogue):
+    def change() -> None:
+        spare = Deployment.objects.create(slug="spare", provider=catalogue.provider, model="gpt-5-mini", region="eu")
+        RouteTarget.objects.create(
+            route=catalogue.route, deployment=spare, priority=1, weight=7, conditions={"region": "eu"}
+        )
+        catalogue.target.delete()
+        catalogue.price.delete()
+
+    gone = from_when(catalogue)
+    assert changes_after(change) == [
+        "+ deployment spare: provider openai, model gpt-5-mini, region eu",
+        f"~ deployment openai-large: - price sell from {gone}",
+        '~ route openai-smart: + target spare: priority 1, weight 7, conditions {"region": "eu"}',
+        "~ route openai-smart: - target openai-large",
+    ]
+
+
+def test_secrets_and_headers_that_go_are_named(catalogue):
+    def change() -> None:
+        catalogue.provider.set_credential("")
+        catalogue.provider.headers = {"x-other": "a-header-that-may-be-secret"}
+        catalogue.provider.save()
+
+    assert changes_after(change) == [
+        "~ provider openai: credential (removed)",
+        "~ provider openai: + header x-other",
+        "~ provider openai: - header x-team",
+    ]
+
+
+def test_another_order_alone_is_a_line_too(catalogue):
+    before = compile_snapshot()
+    targets = (Target(deployment="openai-large"), Target(deployment="other"))
+    one, two = (
+        msgspec.structs.replace(before, routes=(msgspec.structs.replace(before.routes[0], targets=order),))
+        for order in (targets, targets[::-1])
+    )
+    assert differences(one, two) == ["~ route openai-smart: targets: another order"]
+
+
+def test_a_value_cannot_pass_for_another_line(catalogue):
+    assert changes_after(lambda: Deployment.objects.update(region="eu → us, model x")) == [
+        '~ deployment openai-large: region none → "eu → us, model x"'
+    ]
 
 
 def test_what_went_is_listed(catalogue):
@@ -331,7 +401,7 @@ def test_what_went_is_listed(catalogue):
 def test_aliases_of_tenants_are_told_apart(catalogue):
     charlie = Tenant.objects.create(slug="charlie")
     difference = changes_after(lambda: ModelAlias.objects.create(name="smart", tenant=charlie, route=catalogue.route))
-    assert difference == [f"+ alias smart (tenant {charlie.pk})"]
+    assert difference == [f"+ alias smart (tenant {charlie.pk}): route openai-smart"]
 
 
 def test_nothing_that_is_kept_shows_a_secret(client, catalogue):

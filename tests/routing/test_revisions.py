@@ -1,22 +1,23 @@
 """Drafts, approval by a second person, and roll backs that are pinned: alice changes, bob approves, charlie looks on."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 import redis
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
-from django.db import models
+from django.db import connection, models, transaction
 from django.utils import timezone
 
+from gateway_site.infra.actor import acting_as
 from gateway_site.infra.valkey import StoreUnavailable
 from providers.models import Provider
-from routing.models import ConfigRevision, Route
+from routing.models import ConfigChange, ConfigRevision, ModelAlias, Route
 from routing.services import (
     Published,
     find_refusal,
@@ -79,20 +80,15 @@ def four_eyes(catalogue: Catalogue, settings: Any) -> Catalogue:
 
 
 def change(retries: int, user: User | None = None) -> None:
-    """Change something of the configuration, in the console when a user is given."""
+    """Change something of the configuration, in the name of a user when one is given."""
     Route.objects.update(retries=retries)
     if user is not None:
-        note_change(user, Route.objects.get())
+        save(user, Route.objects.get())
 
 
-def note_change(user: User, row: models.Model) -> None:
-    LogEntry.objects.create(
-        user=user,
-        content_type=ContentType.objects.get_for_model(row),
-        object_id=str(row.pk),
-        object_repr=str(row),
-        action_flag=CHANGE,
-    )
+def save(user: User, row: models.Model) -> None:
+    with acting_as(user.get_username(), user.pk):
+        row.save()
 
 
 def revision(number: int) -> ConfigRevision:
@@ -114,7 +110,7 @@ def statuses() -> list[str]:
 
 def test_a_change_waits_as_a_draft_that_says_what_and_by_whom(client, manual, alice, bob):
     change(5, alice)
-    note_change(bob, Tenant.objects.create(slug="acme"))  # no part of the configuration
+    save(bob, Tenant(slug="acme"))  # no part of the configuration
     publish_changes()
     draft = revision(2)
     assert (draft.status, draft.changed_by, draft.published_at) == ("draft", ["alice"], None)
@@ -256,7 +252,7 @@ def test_publishing_without_a_person_is_refused(client, four_eyes):
 def test_a_change_after_the_draft_was_made_counts(four_eyes, alice, bob):
     change(5, alice)
     publish()
-    note_change(bob, Route.objects.get())  # saved, and nothing of it differs
+    save(bob, Route.objects.get())  # and nothing of it differs
     assert find_refusal(revision(2), bob)
     publish_changes()
     assert revision(2).changed_by == ["alice", "bob"]
@@ -300,6 +296,131 @@ def test_what_was_approved_and_rolled_back_is_still_its_makers(four_eyes, alice,
     roll_back(revision=revision(1), author=charlie)
     publish_changes()
     assert revision(4).changed_by == ["alice"]
+
+
+def test_whoever_was_renamed_since_is_known_after_a_roll_back_too(four_eyes, alice, bob, charlie):
+    change(5, alice)
+    publish()
+    publish_draft(revision=revision(2), approver=bob)
+    roll_back(revision=revision(1), author=charlie)
+    publish_changes()
+    alice.username = "alicia"
+    alice.save()
+    assert find_refusal(revision(4), alice)
+    assert not find_refusal(revision(4), bob)
+
+
+def test_what_goes_with_something_else_was_changed_by_whoever_deleted_that(four_eyes, alice, bob):
+    tenant = Tenant.objects.create(slug="acme")
+    ModelAlias.objects.create(name="own", tenant=tenant, route=four_eyes.route)
+    publish()
+    publish_draft(revision=revision(2), approver=bob)
+    with acting_as("alice", alice.pk):
+        tenant.delete()
+    publish()
+    assert (revision(3).diff, revision(3).changed_by) == ([f"- alias own (tenant {tenant_of(2)})"], ["alice"])
+    assert publish_draft(revision=revision(3), approver=alice).errors
+    assert publish_draft(revision=revision(3), approver=bob).is_new
+
+
+def tenant_of(number: int) -> int | None:
+    return next(alias.tenant_id for alias in decode(bytes(revision(number).blob)).aliases if alias.name == "own")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_is_under_way_while_somebody_publishes_stays_its_makers(four_eyes, alice, bob, charlie):
+    change(5, charlie)
+    publish()
+    saved, published = threading.Event(), threading.Event()
+
+    def edit() -> None:
+        try:
+            with transaction.atomic():
+                edit_provider(alice)
+                saved.set()
+                assert published.wait(10)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    assert saved.wait(10)
+    assert publish_draft(revision=revision(2), approver=bob).is_new
+    published.set()
+    thread.join()
+    publish()
+    assert (revision(2).changed_by, revision(3).changed_by) == (["charlie"], ["alice"])
+    assert revision(3).diff == ["~ provider openai: max_connections 200 → 50"]
+    assert publish_draft(revision=revision(3), approver=alice).errors
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_after_the_draft_is_named_by_the_publication_that_covers_it(four_eyes, alice, bob, charlie):
+    change(5, charlie)
+    with transaction.atomic():
+        publish()
+        thread = threading.Thread(target=lambda: (save(alice, Provider.objects.get()), connection.close()))
+        thread.start()
+        thread.join()
+    assert revision(2).changed_by == ["charlie"]
+    assert publish_draft(revision=revision(2), approver=alice).errors
+    assert publish_draft(revision=revision(2), approver=bob).is_new
+    assert revision(2).changed_by == ["alice", "charlie"]
+    assert not ConfigChange.objects.filter(revision=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_a_publication_read_past_stays_its_makers(catalogue, alice, charlie):
+    """Providers are read before routes; a change of a provider that is committed in between is in the next revision."""
+    save(charlie, Route.objects.get())
+    Route.objects.update(retries=5)
+    publishing = threading.Thread(target=lambda: (publish(), connection.close()))
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE routing_route IN ACCESS EXCLUSIVE MODE")
+        publishing.start()
+        wait_until_blocked("routing_route")
+        editing = threading.Thread(target=lambda: (edit_provider(alice), connection.close()))
+        editing.start()
+        editing.join()
+    publishing.join()
+    publish()
+    assert revision(2).diff == ["~ route openai-smart: retries 1 → 5"]
+    assert revision(3).diff == ["~ provider openai: max_connections 200 → 50"]
+    assert revision(3).changed_by == ["alice"]
+
+
+def edit_provider(user: User) -> None:
+    provider = Provider.objects.get()
+    provider.max_connections = 50
+    save(user, provider)
+
+
+def wait_until_blocked(table: str) -> None:
+    """Wait until somebody waits for a lock of a table."""
+    end = monotonic() + 10
+    with connection.cursor() as cursor:
+        while monotonic() < end:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass", [table])
+            if cursor.fetchone()[0]:
+                return
+            sleep(0.01)
+    raise AssertionError(f"nobody waits for {table}")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_not_committed_is_nobodys_change(four_eyes, alice):
+    with transaction.atomic():
+        save(alice, Route.objects.get())
+        transaction.set_rollback(True)
+    with acting_as("alice", alice.pk), transaction.atomic():
+        with transaction.atomic():
+            Route.objects.get().save()
+            transaction.set_rollback(True)
+        assert not ConfigChange.objects.exists()
+        for row in (*Route.objects.all(), *Provider.objects.all()):
+            row.save()
+    assert [noted.username for noted in ConfigChange.objects.all()] == ["alice"]  # once, however many rows
 
 
 # --- Roll backs that are pinned ------------------------------------------------------------------------------

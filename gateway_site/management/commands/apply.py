@@ -67,9 +67,8 @@ class Command(BaseCommand):
 
     def publish(self, name: str, outcome: Outcome, *, at_once: bool) -> None:
         """Publish even when nothing changed: an earlier apply may have been unable to."""
-        changed_by = (APPLY,) if outcome.changes else ()
         try:
-            published = publish(note=f"apply {name}"[:200], changed_by=changed_by)
+            published = publish(note=f"apply {name}"[:200])
             if at_once and published.draft is not None and not published.errors:
                 published = publish_draft(revision=ConfigRevision.objects.get(number=published.draft))
         except StoreUnavailable as error:

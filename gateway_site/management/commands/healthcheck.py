@@ -14,6 +14,8 @@ from gateway_site.env import envint
 TIMEOUT_SECONDS = 5.0
 BEAT_KEY = "tollgate:beat"  # the Unix time of the last periodic task
 BEAT_SECONDS = 60.0
+NODES = {"worker": "celery", "upstreams": "upstreams"}  # Celery workers, as they are named in their commands
+PARTS = ("web", *NODES, "beat")
 
 
 class Command(BaseCommand):
@@ -21,11 +23,17 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("part", nargs="?", choices=("web", "worker", "beat"), default="web")
+        parser.add_argument("part", nargs="?", choices=PARTS, default="web")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        check = {"web": check_web, "worker": check_worker, "beat": check_beat}[options["part"]]
-        self.stdout.write(check())
+        match options["part"]:
+            case "web":
+                said = check_web()
+            case "beat":
+                said = check_beat()
+            case part:
+                said = check_worker(NODES[part])
+        self.stdout.write(said)
 
 
 def check_web() -> str:
@@ -43,11 +51,11 @@ def check_web() -> str:
     return f"{url} answers 200"
 
 
-def check_worker() -> str:
-    """Ping the Celery worker of this host."""
+def check_worker(node: str) -> str:
+    """Ping a Celery worker of this host."""
     from gateway_site.celery import app
 
-    name = f"celery@{socket.gethostname()}"
+    name = f"{node}@{socket.gethostname()}"
     try:
         replies = app.control.inspect(destination=[name], timeout=TIMEOUT_SECONDS).ping()
     except (OSError, app.connection_for_read().connection_errors) as error:

@@ -15,6 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from gateway_site.infra import telemetry
+from providers.admin.provider import UNREAD
 from providers.health_feed import STATES_KEY, Note, encode
 from providers.models import Deployment, Provider
 from routing.models import HealthEvent
@@ -133,6 +135,34 @@ def test_a_new_deployment_has_no_health_yet(console, deployment):
     assert "a whole picture" in text  # what a probe costs
 
 
+def test_the_list_shows_health_before_what_a_deployment_is_like(console, deployment, client_of_valkey):
+    shown = console.get(DEPLOYMENTS).content.decode()
+    columns = [shown.index(f"column-{name}") for name in ("manual_switch", "breaker", "cooldown", "probe", "region")]
+    assert columns == sorted(columns)
+    assert "its provider is disabled" not in shown
+    type(deployment.provider).objects.update(is_enabled=False)
+    assert "its provider is disabled" in console.get(DEPLOYMENTS).content.decode()
+
+
+def test_a_long_reason_is_cut_short_in_the_list_and_whole_in_its_title(console, deployment, client_of_valkey):
+    type(deployment).objects.update(
+        probe_result="rejected", probe_reason="It refuses (400): " + "and so on " * 20, probed_at=timezone.now()
+    )
+    shown = console.get(DEPLOYMENTS).content.decode()
+    assert f'class="health-words text-xs" title="just now: It refuses (400): {"and so on " * 20}"' in shown
+
+
+@pytest.mark.parametrize("path", [PROVIDERS, DEPLOYMENTS])
+def test_lists_read_no_secrets_certificates_and_catalogues(console, deployment, client_of_valkey, path):
+    with CaptureQueriesContext(connection) as queries:
+        shown = console.get(path).content.decode()
+    selected = [query["sql"].split(" FROM ")[0] for query in queries if '"providers_' in query["sql"]]
+    for name in (*UNREAD, "capabilities"):
+        assert not any(f'"{name}",' in sql or sql.endswith(f'"{name}"') for sql in selected), name
+    assert len(selected) <= 3
+    assert ("Not stored" in shown) is (path == PROVIDERS)
+
+
 # --- The manual switch ---------------------------------------------------------------------------------------
 
 
@@ -159,6 +189,19 @@ def test_so_is_whoever_uses_an_action(console, deployment):
         ("switched_off", "gpt", "openai", "alice"),
         ("switched_on", "gpt", "openai", "alice"),
     ]
+
+
+def test_a_switch_is_counted_when_it_is_committed(deployment, django_capture_on_commit_callbacks):
+    def counted() -> float:
+        labels = {"deployment": "gpt", "kind": "switched_off"}
+        return telemetry.REGISTRY.get_sample_value("health_events_total", labels) or 0
+
+    before = counted()
+    with django_capture_on_commit_callbacks(execute=True):
+        deployment.is_enabled = False
+        deployment.save()
+        assert counted() == before
+    assert counted() == before + 1
 
 
 def test_a_file_that_is_applied_is_named(deployment, tmp_path, capsys, client_of_valkey):

@@ -90,6 +90,7 @@ def test_it_shows_every_worker_s_queue_by_provider(console, valkey):
         "56 after waiting",
         "4 queue full",
         "3 waited too long",
+        "2 clients gone",
         "1,200 tokens until 14:03:05",
         "59 requests until 14:03:05",
         "groq-small",
@@ -116,7 +117,8 @@ def test_machines_get_json(console, valkey):
     assert answer["content-type"] == "application/json"
     [worker] = answer.json()["workers"]
     assert worker["worker"] == "node-1"
-    assert msgspec.convert(worker["gates"], list[GateStatistics]) == [BUSY]
+    assert set(worker) == {"worker", "at", "queues"}
+    assert msgspec.convert(worker["queues"], list[GateStatistics]) == [BUSY]
 
 
 def test_it_says_when_there_is_nothing_to_show(console, valkey):

@@ -8,15 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission
-from django.test import Client
+from django.db import connection, connections
+from django.test import AsyncClient, Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from routing.models import ConfigRevision, Route
+from providers.models import Deployment, Provider
+from routing.models import ConfigChange, ConfigRevision, ModelAlias, Route
 from routing.report import REPORT_KEY, WORKERS_KEY, WorkerReport
 from routing.services import publish, roll_back, served_revision
-from tenants.models import User
+from tenants.models import Tenant, User
 from tests.gateway_site.admin.conftest import Console
 from tests.gateway_site.infra.own_valkey import OwnValkey
 from tests.routing.catalogue import make_catalogue
@@ -130,6 +134,79 @@ def test_a_draft_that_is_outdated_is_refused_with_the_new_one(console, route, se
     console.confirm(url("publish_shown", 2))
     assert "Revision 3 shows what it is now." in text(console, LIST)
     assert served_revision().number == 1
+
+
+def test_whoever_deletes_a_tenant_changed_its_aliases(console, bob, route, settings):
+    tenant = Tenant.objects.create(slug="acme")
+    ModelAlias.objects.create(name="own", tenant=tenant, route=route)
+    publish()
+    settings.CONFIG_PUBLISHING = "four_eyes"
+    url_of_tenant = reverse("admin:tenants_tenant_delete", args=[tenant.pk])
+    assert console.client.post(url_of_tenant, {"post": "yes"}).status_code == 302
+    publish()
+    assert ConfigRevision.objects.get(number=3).changed_by == ["alice"]
+    console.confirm(url("publish_shown", 3))
+    assert served_revision().number == 2
+    bob.confirm(url("publish_shown", 3))
+    assert served_revision().number == 3
+
+
+def test_every_way_of_the_console_names_its_user(console, route):
+    provider = Provider.objects.get()
+    own = ModelAlias.objects.create(name="own", route=route)
+    ways = (
+        lambda: save_in_console(console, route, retries="4"),
+        lambda: console.confirm(reverse("admin:providers_provider_disable", args=[provider.pk])),
+        lambda: console.act("/admin/providers/deployment/", "disable_selected", Deployment.objects.get()),
+        lambda: console.act("/admin/routing/modelalias/", "delete_selected", own),
+        lambda: console.client.post(
+            "/admin/routing/modelalias/", {"action": "delete_selected", "_selected_action": [own.pk], "post": "yes"}
+        ),
+    )
+    noted = []
+    for way in ways:
+        before = ConfigChange.objects.count()
+        way()
+        noted.append(ConfigChange.objects.count() - before)
+    assert noted == [1, 1, 1, 0, 1]  # the fourth only asks whether it is meant
+    alice = User.objects.get(username="alice")
+    assert set(ConfigChange.objects.values_list("username", "user_id")) == {("alice", alice.pk)}
+    assert not ModelAlias.objects.filter(name="own").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_name_gets_through_to_pages_behind_an_event_loop(valkey):
+    def prepare() -> tuple[User, str]:
+        alice = User.objects.create_superuser("alice", password="alice's long password")
+        provider = make_catalogue().provider
+        return alice, reverse("admin:providers_provider_disable", args=[provider.pk])
+
+    alice, path = await sync_to_async(prepare)()
+    client = AsyncClient()
+    try:
+        await client.aforce_login(alice)
+        assert (await client.post(path, {"_form_submitted": "True"})).status_code == 302
+        noted = await ConfigChange.objects.aget()
+    finally:
+        await sync_to_async(connections.close_all)()  # of the thread that served the page
+    assert (noted.username, noted.user_id) == ("alice", alice.pk)
+
+
+def test_a_page_shows_changes_before_the_checksum_and_errors_where_there_are_some(console, route):
+    shown = text(console, page(1))
+    assert shown.index("What it changed") < shown.index("Checksum")
+    assert "Errors" not in shown
+    Provider.objects.create(slug="broken", adapter="nonesuch")
+    publish()
+    shown = text(console, page(2))
+    assert shown.index("What it changed") < shown.index("Errors") < shown.index("Checksum")
+
+
+def test_the_list_reads_no_changes_and_no_errors(console, route):
+    with CaptureQueriesContext(connection) as queries:
+        assert console.get(LIST).status_code == 200
+    [asked] = [query["sql"] for query in queries if "served_number" in query["sql"]]
+    assert not any(f'"{name}",' in asked for name in ("blob", "diff", "errors"))
 
 
 # --- Pinned --------------------------------------------------------------------------------------------------

@@ -163,6 +163,8 @@ def test_boxes_remove_the_proxy_and_the_client_key(console, guarded):
         ({"proxy": "http://proxy.test", "clear_proxy": "on"}, "clear_proxy"),
         ({"ca_certificate": "nonsense"}, "ca_certificate"),
         ({"client_certificate": "nonsense"}, "client_certificate"),
+        ({"client_certificate": "\n".join(identity())}, "client_certificate"),
+        ({"ca_certificate": "\n".join(identity())}, "ca_certificate"),
         ({"client_certificate": ""}, "client_certificate"),
         ({"clear_client_key": "on"}, "client_key"),
         ({"client_key": "nonsense"}, "client_key"),
@@ -273,6 +275,18 @@ def test_it_sets_how_often_a_deployment_is_probed(console, deployment, errors):
         assert console.submit(change(deployment), probe_every=written).status_code == 302
         deployment.refresh_from_db()
         assert deployment.probe_every == stored
+
+
+def test_a_kind_that_costs_much_is_probed_seldom(console, deployment, errors):
+    assert list(errors(console.submit(change(deployment), kind="image", probe_every="60"))) == ["probe_every"]
+    assert console.submit(change(deployment), kind="image", probe_every="300").status_code == 302
+
+
+def test_no_dialect_of_its_own_means_all_of_its_providers(console, deployment):
+    page = console.get(change(deployment)).content.decode()
+    assert "All of its provider&#x27;s" in page
+    assert "The first of its provider" not in page
+    assert deployment.effective_dialects == deployment.provider.effective_dialects
 
 
 def test_it_sets_whether_a_route_hedges(console, deployment):

@@ -285,6 +285,28 @@ async def test_who_cannot_be_reached_is_told_to_all_who_wait(transport, make_poo
     assert server.requests == []
 
 
+async def test_what_a_connection_transfers_in_is_not_said_again(transport, pool, server):
+    upstream = await transport.open(pool, server.url("/ok"), headers=[("TE", "gzip")], body=b"")
+    assert await upstream.read() == b'{"read":0}'
+    assert "te" not in server.requests[0]
+
+
+async def test_a_request_that_cannot_be_sent_breaks_no_other(transport, pool, server, monkeypatch):
+    held = asyncio.create_task(ask(transport, pool, server.url("/held")))
+    await until(lambda: server.requests)
+    monkeypatch.setattr(http2, "NOT_SENT", frozenset({"connection"}))
+    with pytest.raises(UpstreamBroken, match="cannot be sent"):
+        await transport.open(pool, server.url("/ok"), headers=[("TE", "gzip")], body=b"")
+    assert await ask(transport, pool, server.url("/ok")) == b'{"read":2}'
+    assert len(server.connections) == 2  # that one takes no more
+    server.go_on.set()
+    assert await held == b"at last"
+    await until(lambda: server.open_connections == 1)
+    with pytest.raises(UpstreamBroken, match="cannot be sent"):
+        await transport.open(pool, server.url("/ok"), headers=[("TE", "gzip")], body=b"")
+    await until(lambda: server.open_connections == 0)
+
+
 @pytest.mark.parametrize("header", [("x", "a\r\nb: c"), (":path", "/other")])
 async def test_a_header_that_would_become_another_is_not_sent(transport, pool, server, header):
     with pytest.raises(UpstreamBroken, match="cannot be sent"):

@@ -5,7 +5,7 @@ import datetime
 import ipaddress
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +88,7 @@ def server_tls(
 
 @dataclass(kw_only=True)
 class Http1Server:
-    """Answers by the path: /ok at once; /held when told to; /cut in the middle; /gone never, it closes."""
+    """Answers by the path: /ok at once; /held when told to; /cut in the middle; /gone never, it closes; /packed."""
 
     port: int = 0
     scheme: str = "http"
@@ -100,6 +100,7 @@ class Http1Server:
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     closes_quietly_at: set[int] = field(default_factory=set)  # numbers of requests that it reads and closes upon
     peer_names: list[str] = field(default_factory=list)
+    packed: tuple[str, bytes] = ("", b"")  # what /packed answers: its Content-Encoding and itself
 
     def url(self, path: str, host: str = "127.0.0.1") -> URL:
         """Where a path is."""
@@ -140,6 +141,12 @@ class Http1Server:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
             return False
         answer = b'{"read":%d}' % len(body)
+        if target.endswith("/packed"):
+            encoding, answer = self.packed
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\n" % encoding.encode())
+            writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(answer), answer))
+            await writer.drain()
+            return True
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: Application/JSON; charset=utf-8\r\n")
         writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(answer), answer))
         await writer.drain()
@@ -235,7 +242,7 @@ async def proxy_server(*, password: str = "", status: str = "") -> AsyncIterator
 
 @dataclass(kw_only=True)
 class Http2Server:
-    """Answers by the path: /ok; /large; /held when told to; /begun, without an end; /silent never; /early."""
+    """Answers by the path: /ok; /large; /held when told to; /begun, without an end; /silent never; /early; /packed."""
 
     port: int = 0
     scheme: str = "https"
@@ -247,6 +254,7 @@ class Http2Server:
     resets: int = 0
     refusals: int = 0  # left
     large: int = 2_000_000
+    packed: tuple[str, bytes] = ("", b"")  # what /packed answers: its Content-Encoding and itself
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     def url(self, path: str) -> URL:
@@ -325,6 +333,9 @@ class _Http2Peer(asyncio.Protocol):
             self.h2.send_data(stream_id, b"data: 1\n\n")
         elif path == "/large":
             self._answer(stream_id, bytes(self.server.large))
+        elif path == "/packed":
+            encoding, body = self.server.packed
+            self._answer(stream_id, body, packing=[("content-encoding", encoding)])
         elif path != "/silent":
             self._answer(stream_id, b'{"read":%d}' % self.received[stream_id])
 
@@ -334,9 +345,14 @@ class _Http2Peer(asyncio.Protocol):
             self._answer(stream_id, b"at last")
         self._flush()
 
-    def _answer(self, stream_id: int, body: bytes, *, status: str = "200") -> None:
+    def _answer(
+        self, stream_id: int, body: bytes, *, status: str = "200", packing: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.answered += 1
-        self.h2.send_headers(stream_id, [(":status", status), ("content-type", "Application/JSON; charset=utf-8")])
+        head = [(":status", status), ("content-type", "Application/JSON; charset=utf-8"), *packing]
+        self.h2.send_headers(stream_id, head, end_stream=not body)
+        if not body:
+            return
         self.unsent[stream_id] = body
         self._send(stream_id)
         if self.answered == self.server.goes_away_after:
