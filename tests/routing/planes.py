@@ -9,7 +9,7 @@ from time import time
 from types import SimpleNamespace
 from typing import Any
 
-from gateway_site.data_plane import DataPlaneHandler
+from gateway_site.data_plane import DataPlaneHandler, warm_up
 from gateway_site.infra.logging import AccessLog
 from providers.canonical.inbound import Operation
 from providers.canonical.seals import SealBox
@@ -325,6 +325,7 @@ async def handle(plane: Plane, client: Client) -> None:
     async def authenticate(headers: object) -> Principal:
         return plane.principal
 
+    warm_up()
     plane.runtime.authenticator = SimpleNamespace(authenticate=authenticate)
     access_log = AccessLog("json", write=lambda lines: None)
     runtime: Any = plane.runtime

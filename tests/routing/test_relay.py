@@ -47,7 +47,7 @@ def is_free(plane: Plane) -> bool:
 @pytest.mark.parametrize("takes", [0, 1, 3])
 async def test_a_client_that_stops_reading_is_given_up_when_the_requests_time_is_over(make_plane, takes: int):
     upstream = stream(*words(100))
-    plane = make_plane({"a": [upstream]}, total_timeout=0.1)
+    plane = make_plane({"a": [upstream]}, total_timeout=0.2)
     client = Client(STREAMED, takes=takes)
     async with asyncio.timeout(5):
         await handle(plane, client)

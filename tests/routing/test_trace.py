@@ -4,7 +4,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.exchange import AttemptRecord, Exchange
@@ -35,6 +35,7 @@ def make_exchange(make_route):
     return make
 
 
+@settings(max_examples=50, deadline=None)
 @given(name=st.text(max_size=LONGEST_NAME), slugs=st.lists(SLUGS, min_size=1, max_size=4, unique=True))
 def test_it_can_be_read_whatever_stands_in_it(make_exchange, name: str, slugs: list[str]):
     header, value = trace_header(make_exchange(name, slugs, 2))

@@ -163,6 +163,12 @@ def test_lists_read_no_secrets_certificates_and_catalogues(console, deployment, 
     assert ("Not stored" in shown) is (path == PROVIDERS)
 
 
+def test_health_events_stand_in_the_group_that_their_page_names(console, settings):
+    groups = settings.UNFOLD["SIDEBAR"]["navigation"]
+    [group] = [each["title"] for each in groups if any(item["title"] == "Health events" for item in each["items"])]
+    assert console.get(EVENTS).context["opts"].app_config.verbose_name == group
+
+
 # --- The manual switch ---------------------------------------------------------------------------------------
 
 

@@ -121,6 +121,14 @@ def test_machines_get_json(console, valkey):
     assert msgspec.convert(worker["queues"], list[GateStatistics]) == [BUSY]
 
 
+def test_its_title_is_its_name_in_the_sidebar(console, valkey, settings):
+    report(valkey, "node-1", BUSY)
+    page = console.get(PAGE)
+    items = [item["title"] for group in settings.UNFOLD["SIDEBAR"]["navigation"] for item in group["items"]]
+    assert page.context["title"] in items
+    assert "Clients gone</th>" not in page.content.decode()  # it stands below "Refused"
+
+
 def test_it_says_when_there_is_nothing_to_show(console, valkey):
     report(valkey, "node-1")
     assert "At present there is none, in 1 worker." in console.get(PAGE).content.decode()
