@@ -246,15 +246,16 @@ class Asking:
             board.record(health, time(), is_ok=False, reason="its stream broke", is_trial=False)
         self._release(_tokens(usage) if usage.is_reported else None)
 
-    def abandon(self) -> None:
-        """Another attempt was faster: close what this one has opened, and remember that it was slow."""
-        if self.record.result in {"streaming", "cancelled", "answered"}:
+    def abandon(self, *, is_outrun: bool) -> None:
+        """Close what was opened: another attempt was faster, which says that this one is slow, or the client has left."""
+        if is_outrun and self._started and self.record.result in {"streaming", "cancelled", "answered"}:
             self.record.result = "hedged_away"
             is_stream = self._call.request.inbound.facts.is_stream
             self.attempt.target.deployment.health.latency(is_stream).add(LATER * (monotonic() - self._started))
         if self._upstream is not None:
             self._upstream.finish(is_answered=False)
-        self._generates(False)
+        if is_outrun:
+            self._generates(False)
         self._release(None)
 
     def _release(self, tokens: int | None) -> None:
@@ -276,7 +277,7 @@ def _used_by(result: Result, record: AttemptRecord) -> int | None:
     """Return the tokens of an attempt that is over; None: nobody knows."""
     if result.delivery is not None:
         return _tokens(result.delivery.usage) if result.delivery.usage.is_reported else None
-    return 0 if record.status is not None and record.status >= 400 else None  # a refusal uses none
+    return 0 if max(result.status, record.status or 0) >= 400 else None  # a refusal uses none
 
 
 def _tokens(usage: Usage) -> int:

@@ -163,7 +163,7 @@ class Call:
             for task, asking in tasks.items():
                 if task is not winner:
                     task.cancel()
-                    asking.abandon()
+                    asking.abandon(is_outrun=winner is not None)
 
     def _second(self, target: LiveTarget) -> Asking | None:
         """Return the attempt beside a late one, if there is somebody to ask and the provider can spare it."""

@@ -190,8 +190,11 @@ class Gate:
 
     def settle_tokens(self, permit: Permit, used: int) -> None:
         """Charge what a request used instead of what was expected."""
-        if self._tokens is not None and used != permit.tokens:
-            self._tokens.take(used - permit.tokens, monotonic())
+        more = used - permit.tokens
+        if self._tokens is not None and more:
+            self._tokens.take(more, monotonic())
+        if self._tokens_left is not None and self._tokens_left.since <= permit.entered:  # else it has been recounted
+            self._tokens_left.remaining -= more
         permit.tokens = used
         self._wake()
 

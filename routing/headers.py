@@ -94,7 +94,7 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
     for name, value in upstream.headers:
         name = name.lower()
         if name == b"content-type":
-            headers.append((name, content_type or value))
+            headers.append((name, content_type or (value if _is_clean(value) else b"application/json")))
         elif name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS:
             kept.append((name, value))
     if not _is_clean(b"".join([value for _, value in kept])):
@@ -120,7 +120,9 @@ def losses_header(losses: Sequence[Loss]) -> HeaderPairs:
 
 def retry_headers(upstream: Upstream, seconds: float | None = None) -> HeaderPairs:
     """Return what an upstream's error says of trying again; `seconds` is what its body says."""
-    said = [(name.lower(), value) for name, value in upstream.headers if name.lower() in RETRY_HEADERS]
+    said = [
+        (name.lower(), value) for name, value in upstream.headers if name.lower() in RETRY_HEADERS and _is_clean(value)
+    ]
     if seconds is not None and seconds <= LONGEST_WAIT and not any(name.startswith(b"retry-after") for name, _ in said):
         said.append((b"retry-after", b"%d" % math.ceil(seconds)))
     return said

@@ -82,6 +82,7 @@ class DeploymentHealth:
     __slots__ = (
         "active",
         "breaker",
+        "cooldown_heard",
         "cooldown_max",
         "cooldown_reason",
         "cooldown_until",
@@ -104,6 +105,7 @@ class DeploymentHealth:
         self.breaker = Breaker(BreakerSettings())
         self.cools_down, self.cooldown_max = True, 300.0
         self.cooldown_until = 0.0
+        self.cooldown_heard = 0.0  # when another worker decided on the last one that it told
         self.cooldown_reason = ""
         self.probe = ""  # "", ok, cannot_probe, unreachable, rejected
         self.active = 0  # calls in flight, of this worker
@@ -200,9 +202,11 @@ class HealthBoard:
             return
         now, until = time(), change.until or 0.0
         if change.kind == "cooled_down":
-            until = min(until, now + entry.cooldown_max)
-            if until > entry.cooldown_until:
-                entry.cooldown_until, entry.cooldown_reason = until, change.reason
+            if change.at != entry.cooldown_heard:  # what holds is heard again and again, and must not last longer by it
+                entry.cooldown_heard = change.at
+                until = min(until, now + min(until - change.at, entry.cooldown_max))
+                if until > entry.cooldown_until:
+                    entry.cooldown_until, entry.cooldown_reason = until, change.reason
         else:
             until = min(until, now + entry.breaker.settings.open_for)
             entry.breaker.adopt(STATE_OF_KIND[change.kind], change.at, open_until=until)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ type Pairs = tuple[tuple[bytes, bytes], ...]
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
 ALARMS = frozenset({"upstream_auth_failed", "upstream_account_exhausted"})  # for the operator to mend
-LIMITED, LAST_STATUS = 429, 599
+FIRST_STATUS, LIMITED, LAST_STATUS = 200, 429, 599
 RESTING_STATUSES = frozenset({LIMITED, 503, 529})  # with a time to wait, they are left alone for so long
 
 
@@ -54,7 +54,7 @@ def judge_whole(
     policy_falls_back: bool,
 ) -> Result:
     """Judge an answer that is there, whatever its status."""
-    if upstream.status > LAST_STATUS:
+    if not FIRST_STATUS <= upstream.status <= LAST_STATUS:
         record.result = "not_an_answer"
         error = UpstreamFailed(f"The upstream answered with the status {upstream.status}, which is none.")
         return Result(verdict=Verdict.RETRY, error=error, is_healthy=False, reason="its status is none")

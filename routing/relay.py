@@ -94,7 +94,10 @@ async def relay(
         while not watch.is_finished and watch.error is None:
             guard.waiting_since = monotonic()
             while (data := await _next_chunk(stream)) is None:
+                since, guard.waiting_since = guard.waiting_since, 0.0
+                pinged_at = monotonic()
                 yield watch.ping()
+                guard.waiting_since = since + monotonic() - pinged_at  # what the client took is not the upstream's
             guard.waiting_since = 0.0
             ready = watch.observe(splitter.feed(data) if data else splitter.close())
             if len(splitter.rest) > MOST_HELD_BYTES:

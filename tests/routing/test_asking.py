@@ -139,3 +139,10 @@ async def test_a_client_that_leaves_before_the_second_gate_leaves_the_first_as_i
     assert [gate.in_use for gate in gates_of(plane)] == [1, 0]
     assert (learned(plane).requests_left, learned(plane).tokens_left) == (9, 5_000)
     assert plane.exchange.attempts[0].result == "cancelled"
+
+
+async def test_a_refused_request_is_charged_nothing_at_the_deployments_gate_either(make_route):
+    plane = in_line(make_route, {"one": [refusal(400)]}, provider={"queue_wait": 0.05})
+    plane.runtime.gates.learn("one", plane.route.targets[0].deployment.provider, HEADROOM, time())
+    await plane.ask(CHAT, {**ASKED, "max_tokens": 4_900})
+    assert learned(plane).tokens_left == 5_000

@@ -345,3 +345,43 @@ async def test_an_open_header_that_cannot_be_sent_on_is_left_out(make_plane, sta
     assert answer.status_code == status
     assert b"openai-x" not in dict(answer.pairs)
     assert dict(answer.pairs)[b"openai-y"] == b"fine"
+
+
+async def test_a_loser_that_was_still_in_the_queue_is_no_slow_answer(make_hedged):
+    plane = make_hedged(
+        {"a": [], "b": [whole("openai_chat")]}, provider={"limits": {"max_concurrency": 1}, "queue_wait": 30.0}
+    )
+    await plane.gate("a").enter(tenant="alice", priority=NORMAL, tokens=1, wait=0)
+    held = await plane.gate("b").enter(tenant="alice", priority=NORMAL, tokens=1, wait=0)
+    asyncio.get_running_loop().call_later(0.005, plane.gate("b").leave, held)  # both saturated: the order stays
+    await plane.ask(CHAT, ASKED)
+    assert plane.health("a").whole.p95() < 1
+
+
+async def test_on_a_route_that_hedges_who_leaves_pays_as_on_any_other(make_hedged):
+    plane = make_hedged({"a": [silent(ASKED)], "b": [silent(ASKED)]})
+    await leave(plane)
+    assert plane.record.input_tokens
+
+
+@pytest.mark.parametrize("status", [0, 42, 99])
+async def test_a_status_below_100_is_none(make_plane, status):
+    plane = make_plane({"a": [FakeUpstream(status, JSON, *whole("openai_chat").pieces)]})
+    with pytest.raises(UpstreamFailed) as caught:
+        await plane.ask(CHAT, ASKED)
+    assert caught.value.code == "upstream_failed"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, ((b"content-type", b"application/json;\x01x"),)),
+        (400, ((b"content-type", b"application/json"), (b"retry-after", b"1\x01"))),
+        (429, ((b"content-type", b"application/json"), (b"retry-after-ms", b"1\x01"))),
+    ],
+)
+async def test_content_type_and_retry_headers_are_as_clean_as_open_ones(make_plane, status, headers):
+    content = whole("openai_chat").pieces if status == 200 else refusal(status).pieces
+    plane = make_plane({"a": [FakeUpstream(status, headers, *content)]})
+    answer = await plane.ask(CHAT, ASKED)
+    assert all(value.isascii() and value.decode().isprintable() for _, value in answer.pairs)

@@ -459,3 +459,31 @@ def test_without_valkey_the_drain_waits(settings, caplog):
     settings.VALKEY_URL = "redis://127.0.0.1:1/0"
     drain_health_events()
     assert "health_events_not_drained" in caplog.text
+
+
+async def test_a_breaker_that_one_ahead_opened_can_be_closed_by_one_that_is_right(own_server):
+    async with worker_at(own_server.url, "ahead", open_for=0.3) as a, worker_at(own_server.url, "r", open_for=0.3) as b:
+        await eventually(lambda: a.is_listening and b.is_listening)
+        for _ in range(4):
+            a.board.record(a.gpt, time() + AHEAD_SECONDS, is_ok=False, reason="500", is_trial=False)
+        await eventually(b.is_state("open"))
+        await asyncio.sleep(0.35)
+        assert b.board.take_slot(b.gpt, time())
+        await asyncio.sleep(0.1)
+        b.serve(2, is_trial=True)
+        assert b.gpt.breaker.state == "closed"
+        await asyncio.sleep(0.1)
+        await b.sharing.catch_up()
+        assert b.gpt.breaker.state == "closed"
+
+
+async def test_a_cooldown_by_one_that_is_ahead_does_not_grow_with_every_catch_up(own_server):
+    async with worker_at(own_server.url, "ahead") as a, worker_at(own_server.url, "right") as b:
+        await eventually(lambda: a.is_listening and b.is_listening)
+        b.gpt.cooldown_max = 0.3
+        a.board.cool_down(a.gpt, time() + AHEAD_SECONDS, seconds=10, reason="429")
+        await eventually(lambda: b.gpt.cooldown_until)
+        first = b.gpt.cooldown_until
+        await asyncio.sleep(0.15)
+        await b.sharing.catch_up()
+        assert b.gpt.cooldown_until == first
