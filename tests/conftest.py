@@ -20,7 +20,16 @@ def django_db_modify_db_settings(stores: tuple[str, str]) -> None:
     """Start the stores before pytest-django makes its database."""
 
 
-SLOW_FILES = ("test_embedded.py", "test_supervisor.py", "test_up.py")
+SLOW_FILES = (  # they start processes, or wait for real time to pass
+    "test_benchmark_load.py",
+    "test_benchmark_processes.py",
+    "test_embedded.py",
+    "test_server.py",
+    "test_simulator_command.py",
+    "test_supervisor.py",
+    "test_up.py",
+    "test_valkey.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
