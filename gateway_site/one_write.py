@@ -11,7 +11,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from routing.observe import active_connections
 
-FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+FRAMING = frozenset(
+    # As ASGI has them, and as Django spells them: lowering every name costs more than looking for both.
+    [b"content-length", b"transfer-encoding", b"connection", b"Content-Length", b"Transfer-Encoding", b"Connection"]
+)
 CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])  # what no header's value holds: all but the tab
 BODILESS = frozenset({204, 304})
 
@@ -39,14 +42,13 @@ class OneWriteCycle(RequestResponseCycle):
 
     def _head(self, status: int, headers: Any) -> bytes:
         """Return the status line and the headers, with those that say how the body is framed."""
-        lines = []
+        pairs = [*self.default_headers, *headers]
         says_close = False
-        for name, value in (*self.default_headers, *headers):
-            name = name.lower()
+        for name, value in pairs:
             if name in FRAMING:
-                self._note_framing(name, value)
-                says_close = says_close or (name == b"connection" and not self.keep_alive)
-            lines.append(b"%b: %b" % (name, value))
+                self._note_framing(name.lower(), value)
+                says_close = says_close or (not self.keep_alive and name.lower() == b"connection")
+        lines = [b": ".join(pair) for pair in pairs]
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in BODILESS:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 STREAM_TYPES = frozenset({"text/event-stream", ""})  # some servers name none
 MOST_OUTPUT_TOKENS = 32_768  # of models whose deployment does not say
 LATER = 2  # how much longer than until now a call may have taken that was not waited for
+LOOK_AGAIN_SECONDS = 0.05  # at what a vendor says is left: less than what is plenty lasts
 FAIR_SHARE = 0.9  # of its time: who got less and was silent is not to blame
 llm_attempts = Count(telemetry.llm_attempts)
 
@@ -181,7 +182,7 @@ class Asking:
         self.record.status = upstream.status
         self._generates(upstream.status < 400)
         if upstream.status < 400:  # what a refusal says is what a cooldown is for
-            call.upstreams.gates.learn(deployment.facts.slug, deployment.provider, upstream.headers, time())
+            self._learn(upstream)
         try:
             if not (inbound.facts.is_stream and upstream.status < 400 and upstream.content_type in STREAM_TYPES):
                 return upstream, await upstream.read(), None
@@ -191,6 +192,14 @@ class Asking:
         except BaseException:
             upstream.finish(is_answered=False)
             raise
+
+    def _learn(self, upstream: Upstream) -> None:
+        """Heed what the vendor says is left: now and then while there is plenty, always when it becomes scarce."""
+        deployment, gates, now = self.attempt.target.deployment, self._call.upstreams.gates, time()
+        health, slug = deployment.health, deployment.facts.slug
+        if now >= health.headroom_looked_at + LOOK_AGAIN_SECONDS or gates.learned(slug) is not None:
+            health.headroom_looked_at = now
+            gates.learn(slug, deployment.provider, upstream.headers, now)
 
     def _stream(self, outbound: Outbound, upstream: Upstream, stream: Stream, fixed: Pairs) -> Result:
         call, route = self._call, self._call.route.facts
@@ -235,7 +244,7 @@ class Asking:
             return
         if result.verdict is not None and result.verdict is not Verdict.DELIVER:
             self._generates(False)
-        self._release(_used_by(result, record))
+        self._release(_used_by(result, record) if self._places else None)
 
     def end(self, usage: Usage, error_code: str, *, is_its_fault: bool) -> None:
         """A stream that was delivered has ended; the code tells of one that broke in the middle, empty: it did not."""

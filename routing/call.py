@@ -56,7 +56,7 @@ class Call:
     plan: Plan
     headers: Pairs  # that every answer gets
     timeout: float | None = None  # seconds, by the client's own wish
-    hedged: list[LiveTarget] = field(default_factory=list)  # asked beside another: not asked again
+    hedged: tuple[LiveTarget, ...] = ()  # asked beside another: not asked again
     exchange: "Exchange" = field(init=False)  # what is known of the request
     route: LiveRoute = field(init=False)
     seconds: float = field(init=False)  # that it may take, over all its attempts
@@ -170,7 +170,7 @@ class Call:
         other = self._next_after(target)
         if other is None or not target.deployment.health.retry_budget.withdraw(time()):
             return None
-        self.hedged.append(other)
+        self.hedged = (*self.hedged, other)
         return self._asking(Attempt(target=other))
 
     def _next_after(self, target: LiveTarget) -> LiveTarget | None:

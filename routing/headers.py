@@ -91,15 +91,31 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
     `content_type` says what the answer has become where that is not what the upstream sent.
     """
     headers, kept = list(fixed), []
-    for name, value in upstream.headers:
-        name = name.lower()
+    for sent, value in upstream.headers:
+        name = _passes.get(sent)
+        if name is None:
+            name = _learn(sent)
         if name == b"content-type":
             headers.append((name, content_type or (value if _is_clean(value) else b"application/json")))
-        elif name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS:
+        elif name:
             kept.append((name, value))
     if not _is_clean(b"".join([value for _, value in kept])):
         kept = [pair for pair in kept if _is_clean(pair[1])]
     return headers + kept
+
+
+_passes: dict[bytes, bytes] = {}  # a header's name as upstreams spell it → as it goes on, empty: it does not
+MOST_NAMES = 2000  # upstreams could make up names for ever
+
+
+def _learn(sent: bytes) -> bytes:
+    """Return the name under which a header goes on, empty if it does not; and remember it."""
+    name = sent.lower()
+    is_open = name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS
+    passes = name if is_open or name == b"content-type" else b""
+    if len(_passes) < MOST_NAMES:
+        _passes[sent] = passes
+    return passes
 
 
 def translated_headers(fixed: HeaderPairs, content_type: bytes) -> HeaderPairs:

@@ -90,6 +90,7 @@ class DeploymentHealth:
         "deployment",
         "failures",
         "first_token",
+        "headroom_looked_at",
         "probe",
         "provider",
         "requests",
@@ -107,6 +108,7 @@ class DeploymentHealth:
         self.cooldown_until = 0.0
         self.cooldown_heard = 0.0  # when another worker decided on the last one that it told
         self.cooldown_reason = ""
+        self.headroom_looked_at = 0.0  # when an answer's headers were last looked at for what is left
         self.probe = ""  # "", ok, cannot_probe, unreachable, rejected
         self.active = 0  # calls in flight, of this worker
         self.requests = 0  # calls made, of this worker; successes and failures are of those that had an outcome

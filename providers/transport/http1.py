@@ -87,30 +87,30 @@ class Http1Connections:
             session=self._session,
             proxy=self._connector.proxy,
         )
-        return Http1Upstream(await self._ask(request))
+        try:
+            return Http1Upstream(await self._send(request))
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            await self._prepare_again(request, error)
+        return Http1Upstream(await self._send(request))
 
     async def aclose(self) -> None:
         """Close them, and the connector."""
         await self._session.close()
 
-    async def _ask(self, request: Request) -> aiohttp.ClientResponse:
-        """Ask, and once more on a new connection if a kept one turns out to have been closed by the server meanwhile.
+    async def _prepare_again(self, request: Request, error: aiohttp.ClientError) -> None:
+        """Let a request be sent again if it met a kept connection that the server had closed meanwhile, else raise.
 
         A server closes an idle connection whenever it likes, and a request may be under way to it at that moment. It has
         then seen nothing of it, which is why only a kept connection that ends at once and without a byte counts as stale.
         """
-        try:
-            return await self._send(request)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if request.is_on_new_connection or _has_answered(error):
-                raise
-            if self._loop.time() - request.sent_at > STALE_SECONDS:
-                raise
-            await request.close()  # ends the writing of the body, if that was still going on
-            if getattr(request.body, "consumed", False):
-                raise
+        if request.is_on_new_connection or _has_answered(error):
+            raise error
+        if self._loop.time() - request.sent_at > STALE_SECONDS:
+            raise error
+        await request.close()  # ends the writing of the body, if that was still going on
+        if getattr(request.body, "consumed", False):
+            raise error
         self._connector.drop_idle(request.connection_key)
-        return await self._send(request)
 
     async def _send(self, request: Request) -> aiohttp.ClientResponse:
         try:

@@ -1,8 +1,9 @@
 """The order of attempts as a generator: it yields what to try and is told how it went. Pure: its clock is given to it."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from routing.policy.plan import UNAVAILABLE, Plan, Random, standing_of
 from routing.policy.verdict import Verdict
@@ -17,8 +18,7 @@ COOLDOWN_JITTER_SECONDS = 0.25
 MOST_ATTEMPTS = 10  # of one request, over all its targets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One call of one deployment, after a pause."""
 
     target: LiveTarget

@@ -5,9 +5,11 @@ before the strategy. Nothing is ever asked that is switched off, or whose breake
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+import msgspec
 
 from providers.canonical.estimate import BYTES_PER_TOKEN
 from providers.canonical.inbound import Facts, Operation
@@ -64,8 +66,10 @@ def _fits(target: LiveTarget) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+# Structs and not dataclasses: one of each is made per request, and theirs are made in C.
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The targets in the order in which they are tried.
 
     The first one may be asked. What the others would lose in translation is judged when their turn comes, for it seldom
@@ -79,8 +83,7 @@ class Plan:
     judge: Judge = _fits  # why a target is not asked after all
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Translations:
+class Translations(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a request may be translated: the tenant's policy, and what each deployment would lose."""
 
     policy: str  # never, no_degrading, allow
@@ -111,8 +114,7 @@ NO_TRANSLATION = Translations(policy="never", losses=None)
 NO_FACTS = Facts(model="", size=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan is made for."""
 
     operation: Operation
@@ -122,7 +124,7 @@ class Question:
     refuses_unpriced: bool = False
     translation: Translations = NO_TRANSLATION
     pinned: str = ""  # the only deployment that can answer, because it keeps what is continued
-    seal_origins: frozenset[str] = field(default=frozenset())  # whose opaque state the history holds
+    seal_origins: frozenset[str] = frozenset()  # whose opaque state the history holds
 
 
 def compile_plan(route: LiveRoute, question: Question, *, random: Random, now: float) -> Plan:
