@@ -73,7 +73,7 @@ for rule = 1, #KEYS do
       end
       next_tat = tat + interval
     end
-    charges[rule] = {slot, next_tat, window, stale}
+    charges[rule] = {slot, next_tat, window, stale, counts[slot] == nil}
     local remaining = amount - used - 1
     if tightest_remaining == nil or remaining < tightest_remaining then
       tightest, tightest_remaining = rule, remaining
@@ -88,7 +88,7 @@ for rule = 1, #KEYS do
     redis.call('ZADD', KEYS[rule], now + lease, id)
     redis.call('PEXPIRE', KEYS[rule], lease * 2)
   else
-    local slot, tat, window, stale = unpack(charge, 1, 4)
+    local slot, tat, window, stale, is_first = unpack(charge, 1, 5)
     if #stale > 0 then
       redis.call('HDEL', KEYS[rule], unpack(stale))
     end
@@ -96,8 +96,9 @@ for rule = 1, #KEYS do
     if tat then
       redis.call('HSET', KEYS[rule], 'tat', string.format('%.3f', tat))
     end
-    redis.call('PEXPIRE', KEYS[rule], window * 2)
+    if is_first then -- of its slot: the others need not say again how long the hash is of use
+      redis.call('PEXPIRE', KEYS[rule], window * 2)
+    end
   end
 end
-redis.call('SET', 'tollgate:reservation:' .. id, 'held', 'PX', lease)
 return {1, tightest, tightest_remaining or 0, tightest_reset}

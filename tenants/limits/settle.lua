@@ -5,10 +5,12 @@
 -- Returns 1 when settled now, 0 when it was settled before
 
 local reservation = 'tollgate:reservation:' .. ARGV[1]
-if redis.call('GET', reservation) == 'settled' then
-  return 0
+if not redis.call('SET', reservation, 'settled', 'PX', ARGV[2], 'NX') then
+  if redis.call('GET', reservation) == 'settled' then
+    return 0
+  end
+  redis.call('SET', reservation, 'settled', 'PX', ARGV[2]) -- the version before marked it as held
 end
-redis.call('SET', reservation, 'settled', 'PX', ARGV[2])
 for index = 2, #KEYS do
   redis.call('ZREM', KEYS[index], ARGV[1])
 end
