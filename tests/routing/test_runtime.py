@@ -371,7 +371,7 @@ async def test_what_workers_left_behind_is_in_the_stream_soon(client, tmp_path):
     kept = [leave_behind(tmp_path, name, "c") for name in (f"{host}-{os.getppid()}.replaying", "another-host-1.jsonl")]
     async with runtime_at(tmp_path):
         await eventually(lambda: events(client) == [b"a", b"b"])
-        assert sorted((tmp_path / "spool").iterdir()) == sorted(kept)
+        await eventually(lambda: sorted((tmp_path / "spool").iterdir()) == sorted(kept))
 
 
 def test_a_worker_is_named_after_its_host_and_process():
