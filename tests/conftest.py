@@ -21,12 +21,14 @@ def django_db_modify_db_settings(stores: tuple[str, str]) -> None:
 
 
 SLOW_FILES = (  # they start processes, or wait for real time to pass
+    "test_admission.py",
     "test_benchmark_load.py",
     "test_benchmark_processes.py",
     "test_embedded.py",
     "test_server.py",
     "test_simulator_command.py",
     "test_supervisor.py",
+    "test_transport_http2.py",
     "test_up.py",
     "test_valkey.py",
 )
