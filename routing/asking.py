@@ -94,7 +94,7 @@ class Asking:
             self.is_trial = await self._call.upstreams.take_slot(deployment)
             if not self.is_trial:
                 self.record.result = "breaker_open"
-                return Result(verdict=Verdict.TRY_NEXT, error=_resting())
+                return Result(verdict=Verdict.TRY_NEXT, error=_slot_is_taken())
         gates = deployment.gates_to_pass
         if gates:
             try:
@@ -293,7 +293,7 @@ def _tokens(usage: Usage) -> int:
     return (usage.input or 0) + (usage.output or 0)
 
 
-def _resting() -> Unavailable:
+def _slot_is_taken() -> Unavailable:
     return Unavailable(
         "The model's deployment is resting after failures. Try again in a moment.",
         code="no_target_available",

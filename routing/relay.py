@@ -115,8 +115,8 @@ async def relay(
             code = watch.error_code or UpstreamFailed.code  # clients look at the upstream's own
             outcome, error = "cut", UpstreamFailed(f"The upstream failed: {watch.error}", code=code)
             error_code = UpstreamFailed.code
-    except TransportError as failure:
-        outcome, error = "cut", guard.error or _cut(failure)
+    except TransportError:
+        outcome, error = "cut", guard.error or _cut()
         error_code = error.code
     except (asyncio.CancelledError, GeneratorExit):
         outcome = "client_gone" if exchange.is_client_gone else "shutdown"
@@ -150,7 +150,7 @@ async def _next_chunk(stream: Stream) -> bytes | None:
         return None
 
 
-def _cut(failure: TransportError) -> GatewayError:
+def _cut() -> GatewayError:
     return UpstreamFailed("The upstream broke off in the middle of its answer.", code="upstream_cut")
 
 

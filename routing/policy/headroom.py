@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from routing.policy.retry_after import duration, moment
-
-EPOCH_SECONDS = 1_000_000_000.0  # a plain number above this is a moment, below it a duration
+from routing.policy.retry_after import reset_moment
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +87,8 @@ def _tokens(allowances: dict[str, Allowance | None]) -> Allowance | None:
 
 
 def _allowance(parts: dict[str, str], now: float) -> Allowance | None:
-    remaining, resets_at = _count(parts.get("remaining")), _moment(parts.get("reset"), now)
+    remaining, reset = _count(parts.get("remaining")), parts.get("reset")
+    resets_at = reset_moment(reset, now) if reset is not None else None
     if remaining is None or resets_at is None:
         return None
     return Allowance(remaining=remaining, resets_at=resets_at, limit=_count(parts.get("limit")))
@@ -101,14 +100,3 @@ def _count(text: str | None) -> int | None:
     except ValueError:
         return None
     return max(0, int(number)) if math.isfinite(number) else None
-
-
-def _moment(text: str | None, now: float) -> float | None:
-    if text is None:
-        return None
-    seconds = duration(text)
-    if seconds is None:
-        return moment(text)
-    if seconds < 0 or not math.isfinite(seconds):
-        return None
-    return seconds if seconds > EPOCH_SECONDS else now + seconds

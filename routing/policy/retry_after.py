@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 type HeaderPairs = Sequence[tuple[bytes, bytes]]
 
 LONGEST_WAIT = 7 * 86_400.0  # seconds; whoever says more is not to be believed
+EPOCH_SECONDS = 1_000_000_000.0  # a plain number above this is a moment, below it a duration
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NOTHING_LEFT = frozenset({"0", "0.0"})
@@ -91,9 +92,16 @@ def _reset(headers: HeaderPairs, now: float) -> float | None:
     return max(waits, default=None)
 
 
+def reset_moment(text: str, now: float) -> float | None:
+    """Return the seconds since 1970 of a reset: a duration, a moment in seconds, or an RFC 3339 time."""
+    seconds = duration(text)
+    if seconds is None:
+        return moment(text)
+    if seconds < 0:
+        return None
+    return seconds if seconds > EPOCH_SECONDS else now + seconds
+
+
 def _until(text: str, now: float) -> float | None:
-    wait = duration(text)
-    if wait is not None:
-        return wait - now if wait > 1_000_000_000 else wait  # some say a moment, in seconds since 1970
-    at = moment(text)
+    at = reset_moment(text, now)
     return max(0.0, at - now) if at is not None else None
