@@ -1,7 +1,7 @@
-"""The only place that talks HTTP to upstreams: aiohttp and h2 underneath, our own values and errors above.
+"""The only place that talks HTTP to upstreams: llhttp and h2 underneath, our own values and errors above.
 
-Every pool keeps its connections: HTTP/1.1 by aiohttp, HTTP/2 by our own on h2 where the provider has it switched on and the
-server speaks it. Errors of the libraries are mapped here, once:
+Every pool makes its connections by aiohttp's connector and keeps them: for HTTP/1.1, and for HTTP/2 where the provider has
+it switched on and the server speaks it. Errors of the libraries are mapped here, once:
     UpstreamUnreachable   no connection: refused, DNS, TLS, proxy, none free, none within the connect time-out
     UpstreamBroken        the connection broke, or what came is not HTTP
 An address that turns out private when its name is resolved is refused like one that cannot be reached.
@@ -104,6 +104,9 @@ class _Connections:
                 upstream = await self._http1.open(method, url, headers, body)
         except NOT_CONNECTED as error:
             raise UpstreamUnreachable(self._reason(error)) from error
+        except UpstreamBroken:
+            self._requests += 1
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._requests += 1
             raise UpstreamBroken(self._reason(error)) from error
@@ -115,13 +118,13 @@ class _Connections:
 
     def statistics(self) -> PoolStatistics:
         """Return the counts of this moment."""
-        connector, http2 = self._connector, self._http2
+        connector, http1, http2 = self._connector, self._http1, self._http2
         return PoolStatistics(
             provider=self._pool.provider,
             http2=http2 is not None and bool(http2.in_use + http2.idle),
-            in_use=connector.in_use + (http2.in_use if http2 else 0),
-            idle=connector.idle + (http2.idle if http2 else 0),
-            waiting=connector.waiting + (http2.waiting if http2 else 0),
+            in_use=http1.in_use + (http2.in_use if http2 else 0),
+            idle=http1.idle + (http2.idle if http2 else 0),
+            waiting=http1.waiting + (http2.waiting if http2 else 0),
             opened=connector.opened,
             requests=self._requests,
             reuse=max(0.0, 1 - connector.opened / self._requests) if self._requests else 0.0,

@@ -1,20 +1,18 @@
-"""Making connections: where to, through which proxy, with which certificates, how many, and how long that may take.
+"""Making connections: where to, through which proxy, with which certificates, and how long that may take.
 
 aiohttp's connector does the work for HTTP/1.1 and HTTP/2 alike. What is ours: one time limit over all of name, connection,
-proxy and TLS; one for waiting until a connection is free; no private addresses where the provider allows none.
+proxy and TLS; no private addresses where the provider allows none.
 """
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
-from multidict import CIMultiDict
 from yarl import URL
 
 from providers.addresses import is_private, refuse_private_address
@@ -24,8 +22,6 @@ from providers.transport.tls import http1_context, http2_context
 if TYPE_CHECKING:
     import socket
 
-    from aiohttp.client_reqrep import ConnectionKey
-    from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
 KEEPALIVE_SECONDS = 60.0
@@ -42,25 +38,9 @@ class PrivateAddress(OSError):
 
 
 class Request(aiohttp.ClientRequest):
-    """aiohttp's request without what it adds by itself: our headers are complete, but for the host and the length."""
+    """What aiohttp's connector wants to know of where to connect to."""
 
-    is_on_new_connection = False
     offers_http2 = False
-    sent_at = 0.0
-
-    def update_headers(self, headers: "CIMultiDict[str] | None") -> None:  # type: ignore[override]
-        host = self.url.host_port_subcomponent
-        assert host is not None
-        self.headers = CIMultiDict({hdrs.HOST: host})
-        self.headers.extend(headers or ())
-
-    def update_auto_headers(self, skip_auto_headers: object) -> None:
-        """None are added."""
-
-    def send(self, conn: "Connection") -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-        """Send it, and remember when."""
-        self.sent_at = self.loop.time()
-        return super().send(conn)
 
 
 class Connector(aiohttp.TCPConnector):
@@ -72,8 +52,6 @@ class Connector(aiohttp.TCPConnector):
         self.proxy = _proxy(pool)
         self.opened = 0
         super().__init__(
-            limit=pool.max_connections,
-            keepalive_timeout=KEEPALIVE_SECONDS,
             ttl_dns_cache=DNS_SECONDS,
             resolver=None
             if pool.allows_private
@@ -81,30 +59,10 @@ class Connector(aiohttp.TCPConnector):
             ssl=http1_context(pool),
         )
 
-    @property
-    def in_use(self) -> int:
-        """Connections that are working."""
-        return len(self._acquired)
-
-    @property
-    def idle(self) -> int:
-        """Connections that are kept for the next request."""
-        return sum(map(len, self._conns.values()))
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for a free connection."""
-        return sum(map(len, self._waiters.values()))
-
-    def drop_idle(self, key: "ConnectionKey") -> None:
-        """Close the kept connections to a server: it has closed one, and those beside it are as old."""
-        for protocol, _ in self._conns.pop(key, ()):
-            protocol.close()
-
-    async def open_http2(self, url: URL) -> tuple[asyncio.Transport, bytes]:
-        """Make a connection that offers HTTP/2, for whoever asks; return with it what has come on it already."""
+    async def open(self, url: URL, *, offers_http2: bool = False) -> tuple[asyncio.Transport, bytes]:
+        """Make a connection, for whoever asks; return with it what has come on it already."""
         request = Request(hdrs.METH_GET, url, loop=self._loop, proxy=self.proxy)
-        request.offers_http2 = True
+        request.offers_http2 = offers_http2
         protocol = await self._create_connection(request, [], NO_TIMEOUT)
         transport = protocol.transport
         if transport is None:
@@ -114,8 +72,6 @@ class Connector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        assert isinstance(req, Request)
-        req.is_on_new_connection = True
         if not self.pool.allows_private:
             _refuse_private(req.url)
         try:
@@ -125,17 +81,6 @@ class Connector(aiohttp.TCPConnector):
             raise NotConnected(f"no connection within {self.pool.connect_timeout:g} s") from None
         self.opened += 1
         return protocol
-
-    async def _wait_for_available_connection(self, key: "ConnectionKey", traces: "list[Trace]") -> None:
-        try:
-            async with asyncio.timeout(self.pool.connect_timeout):
-                await super()._wait_for_available_connection(key, traces)
-        except TimeoutError:
-            self._release_waiter()
-            raise NotConnected("no free connection") from None
-        except asyncio.CancelledError:
-            self._release_waiter()  # it may have been our turn: the next one's then
-            raise
 
     def _get_ssl_context(self, req: aiohttp.ClientRequest) -> ssl.SSLContext | None:
         # Asked for the server and for a proxy that is reached over TLS; only the server is offered HTTP/2.

@@ -1,154 +1,181 @@
-"""HTTP/1.1 to upstreams, by aiohttp."""
+"""HTTP/1.1 to upstreams: a pool's connections, kept, bounded and counted."""
 
 import asyncio
-import io
+from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 
 import aiohttp
-from aiohttp import hdrs
-from multidict import CIMultiDict
 from yarl import URL
 
-from providers.transport.connector import NO_TIMEOUT, Connector, Request
-from providers.transport.packing import unpacker_for
-from providers.transport.upstream import END_SECONDS, STALE_SECONDS, Upstream, UpstreamBroken
-
-LARGE_BODY = 512 * 1024  # above this aiohttp wants a file, so that the loop is not blocked by one write
-READ_BUFFER = 64 * 1024
-
-_ending: set[asyncio.Future[None]] = set()
-
-
-class Http1Upstream(Upstream):
-    """An answer that has a connection to itself."""
-
-    __slots__ = ("_response",)
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self._unpacker = unpacker_for(response.headers.get("Content-Encoding", ""))
-
-    @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """The headers as they came."""
-        return self._response.raw_headers
-
-    @property
-    def content_type(self) -> str:
-        """The media type in lower case, without parameters; empty when there is none."""
-        return self._response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-    async def _receive(self) -> bytes:
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamBroken(str(error) or type(error).__name__) from error
-
-    def finish(self, *, is_answered: bool) -> None:
-        """Let go of the connection: it is kept for the next request if the answer is over, and closed if it is not."""
-        if self._response.content.is_eof():
-            self._response.release()
-        elif is_answered:
-            # The answer's last frame has come, but not yet the end of the body, which follows at once.
-            task = asyncio.ensure_future(_read_end(self._response))
-            _ending.add(task)
-            task.add_done_callback(_ending.discard)
-        else:
-            self._response.close()
-
-    def abort(self) -> None:
-        """Close the connection now; a pending read raises UpstreamBroken."""
-        connection = self._response.connection
-        if connection is not None and connection.transport is not None:
-            connection.transport.abort()
+from providers.transport.connector import KEEPALIVE_SECONDS, Connector, NotConnected
+from providers.transport.http1_connection import Http1Connection, Origin
+from providers.transport.upstream import Upstream, UpstreamBroken
 
 
 class Http1Connections:
-    """A pool's connections, each with one request at a time.
-
-    aiohttp's request, connection and response are used directly: its session, which would put them together, looks for
-    cookies, redirects, traces, environment and authentication with each request, for a tenth of what a request costs here.
-    """
+    """A pool's connections, each with one request at a time."""
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
-        self._loop = asyncio.get_running_loop()
-        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        self._places = asyncio.Semaphore(connector.pool.max_connections)
+        self._used: set[Http1Connection] = set()
+        self._idle: dict[Origin, deque[Http1Connection]] = {}  # the one used last at the end
+        self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self.in_use = 0  # connections that are working, or being made
+        self.waiting = 0  # requests that wait for a free connection
+
+    @property
+    def idle(self) -> int:
+        """Connections that are kept for the next request."""
+        return sum(map(len, self._idle.values()))
 
     async def open(self, method: str, url: URL, headers: Sequence[tuple[str, str]], body: bytes) -> Upstream:
-        """Send a request and return the answer with its headers; raises aiohttp's errors."""
-        request = Request(
-            method,
-            url,
-            headers=CIMultiDict(headers),
-            data=body if len(body) < LARGE_BODY else io.BytesIO(body),
-            loop=self._loop,
-            session=self._session,
-            proxy=self._connector.proxy,
-        )
+        """Send a request and return the answer with its headers; raises UpstreamBroken and the connector's errors.
+
+        `method` is one whose answers have a body. A request is sent again, once, that met a connection which the server
+        was closing: it has seen nothing of it.
+        """
+        head = _head(method, url, headers, body, self._connector.proxy)
+        origin = (url.scheme, url.authority)
+        connection = await self._connection(origin, url)
         try:
-            return Http1Upstream(await self._send(request))
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            await self._prepare_again(request, error)
-        return Http1Upstream(await self._send(request))
+            return await self._ask(connection, head, body)
+        except UpstreamBroken:
+            if not connection.was_stale:
+                raise
+        self._drop_idle(origin)  # they are as old as the one that was closed
+        connection = await self._connection(origin, url)
+        return await self._ask(connection, head, body)
 
     async def aclose(self) -> None:
         """Close them, and the connector."""
-        await self._session.close()
+        self._is_closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._used):
+            connection.abort()
+        for origin in list(self._idle):
+            self._drop_idle(origin)
+        await self._connector.close()
+        await asyncio.sleep(0)  # transports close in the loop's next round
 
-    async def _prepare_again(self, request: Request, error: aiohttp.ClientError) -> None:
-        """Let a request be sent again if it met a kept connection that the server had closed meanwhile, else raise.
-
-        A server closes an idle connection whenever it likes, and a request may be under way to it at that moment. It has
-        then seen nothing of it, which is why only a kept connection that ends at once and without a byte counts as stale.
-        """
-        if request.is_on_new_connection or _has_answered(error):
-            raise error
-        if self._loop.time() - request.sent_at > STALE_SECONDS:
-            raise error
-        await request.close()  # ends the writing of the body, if that was still going on
-        if getattr(request.body, "consumed", False):
-            raise error
-        self._connector.drop_idle(request.connection_key)
-
-    async def _send(self, request: Request) -> aiohttp.ClientResponse:
+    async def _ask(self, connection: Http1Connection, head: bytes, body: bytes) -> Upstream:
+        answer = connection.send(head, body)
         try:
-            connection = await self._connector.connect(request, traces=[], timeout=NO_TIMEOUT)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"no connection to {request.host} in time") from error
-        protocol = connection.protocol
-        assert protocol is not None
-        protocol.set_response_params(
-            timer=request._timer,
-            skip_payload=request.method == hdrs.METH_HEAD,
-            read_until_eof=True,
-            auto_decompress=False,  # by `packing`
-            read_bufsize=READ_BUFFER,
-        )
-        try:
-            response = await request.send(connection)
-            try:
-                await response.start(connection)
-            except BaseException:
-                response.close()
-                raise
+            await answer.begun()
         except BaseException:
-            connection.close()
+            answer.finish(is_answered=False)
             raise
-        return response
+        return answer
+
+    # --- Taking a connection, and giving it back ---------------------------------------------------------------
+
+    async def _connection(self, origin: Origin, url: URL) -> Http1Connection:
+        """Return a free connection, kept or new; raises NotConnected when none is free in time."""
+        if self._places.locked():
+            await self._wait_for_place()
+        else:
+            await self._places.acquire()
+        self.in_use += 1
+        try:
+            connection = self._kept(origin) or await self._connect(origin, url)
+        except BaseException:
+            self._give_place()
+            raise
+        self._used.add(connection)
+        return connection
+
+    async def _wait_for_place(self) -> None:
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._connector.pool.connect_timeout):
+                await self._places.acquire()
+        except TimeoutError:
+            raise NotConnected("no free connection") from None
+        finally:
+            self.waiting -= 1
+
+    def _give_place(self) -> None:
+        self.in_use -= 1
+        self._places.release()
+
+    def _kept(self, origin: Origin) -> Http1Connection | None:
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if not connection.is_closing:
+                return connection
+        return None
+
+    async def _connect(self, origin: Origin, url: URL) -> Http1Connection:
+        transport, early = await self._connector.open(url)
+        if early:
+            transport.abort()
+            raise UpstreamBroken("the server spoke before it was asked")
+        return Http1Connection(self, origin, transport)
+
+    def take_back(self, connection: Http1Connection) -> None:
+        """A request is over: keep its connection, unless it is closing."""
+        self._used.discard(connection)
+        self._give_place()
+        if connection.is_closing:
+            return
+        if self._is_closed:
+            connection.close()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.setdefault(connection.origin, deque()).append(connection)
+        if self._sweep is None:
+            self._sweep_in(KEEPALIVE_SECONDS)
+
+    def forget(self, connection: Http1Connection) -> None:
+        """An idle connection was closed."""
+        idle = self._idle.get(connection.origin)
+        if idle is not None and connection in idle:
+            idle.remove(connection)
+
+    def _drop_idle(self, origin: Origin) -> None:
+        for connection in self._idle.pop(origin, ()):
+            connection.close()
+
+    def _sweep_in(self, seconds: float) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(seconds, self._close_old)
+
+    def _close_old(self) -> None:
+        """Close what has been idle for too long, and come again for the rest."""
+        self._sweep = None
+        now = asyncio.get_running_loop().time()
+        for origin, idle in list(self._idle.items()):
+            while idle and idle[0].idle_since + KEEPALIVE_SECONDS <= now:
+                idle.popleft().close()
+            if not idle:
+                del self._idle[origin]
+        if self._idle:
+            self._sweep_in(min(idle[0].idle_since for idle in self._idle.values()) + KEEPALIVE_SECONDS - now)
 
 
-def _has_answered(error: aiohttp.ClientError) -> bool:
-    """Whether the connection ended within the headers of an answer."""
-    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+def _head(method: str, url: URL, headers: Sequence[tuple[str, str]], body: bytes, proxy: URL | None) -> bytes:
+    """Return a request's head; raises ValueError on line breaks in a header."""
+    lines = [*_first_lines(method, url, proxy), *[f"{name}: {value}" for name, value in headers]]
+    if body or method == "POST":
+        lines.append(f"Content-Length: {len(body)}")
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise ValueError("a header of the request holds a line break")
+    return f"{text}\r\n\r\n".encode()
 
 
-async def _read_end(response: aiohttp.ClientResponse) -> None:
-    """Read what is left of a finished answer, so that its connection can be used again."""
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            while await response.content.readany():
-                pass
-    except (aiohttp.ClientError, OSError, TimeoutError):
-        response.close()
+@lru_cache(maxsize=1024)
+def _first_lines(method: str, url: URL, proxy: URL | None) -> tuple[str, ...]:
+    """Return the request line, the host, and what a proxy wants that passes requests on as they are."""
+    host = f"Host: {url.host_port_subcomponent}"
+    if proxy is None or url.scheme == "https":  # through a tunnel, if there is a proxy
+        return (f"{method} {url.raw_path_qs} HTTP/1.1", host)
+    line = f"{method} {url.with_user(None).with_fragment(None)} HTTP/1.1"
+    if proxy.user is None:
+        return (line, host)
+    credentials = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+    return (line, host, f"Proxy-Authorization: {credentials}")

@@ -561,7 +561,7 @@ class Http2Connections:
         self._on_room()
 
     async def _connect(self, url: URL, origin: Origin) -> None:
-        transport, early = await self._connector.open_http2(url)
+        transport, early = await self._connector.open(url, offers_http2=True)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != HTTP2:
             transport.abort()
