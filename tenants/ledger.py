@@ -65,6 +65,12 @@ COLUMNS = (
     "cost_price",
     "currency",
     "cost_status",
+    "written_off",
+    "reported_cost",
+    "units",
+    "service_tier",
+    "budgets",
+    "corrects",
     "latency_ms",
     "first_token_ms",
     "overhead_us",
@@ -83,10 +89,11 @@ ROLLUP_KEYS = (
     "currency",
 )
 ROLLUP_SUMS = {
-    "requests": "count(*)",
+    "requests": "count(*) FILTER (WHERE corrects IS NULL)",
     **{field: f"coalesce(sum({field}), 0)" for field in TOKEN_FIELDS},
     "cost": "sum(cost)",
     "cost_price": "coalesce(sum(cost_price), 0)",
+    "written_off": "sum(written_off)",
     "latency_ms": "sum(latency_ms)",
     "first_token_ms": "coalesce(sum(first_token_ms), 0)",
     "first_tokens": "count(first_token_ms)",
@@ -213,8 +220,9 @@ def _set_aside(client: redis.Redis, entry: Entry, error: Exception) -> None:
 def _row(event: UsageEvent) -> list[Any]:
     values = msgspec.structs.asdict(event)
     values["started_at"] = _moment(event)
-    for name in ("attempts", "losses"):
+    for name in ("attempts", "losses", "units"):
         values[name] = json.dumps(msgspec.to_builtins(values[name]))
+    values["budgets"] = list(event.budgets)
     if event.trace is not None:
         # It may quote what clients have written; Postgres refuses this one character, and with it the whole record.
         values["trace"] = json.dumps(event.trace).replace("\\u0000", "\\ufffd")

@@ -82,6 +82,13 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: Decimal = Decimal(0)
     cost_price: Decimal | None = None
     currency: str = "USD"
+    written_off: Decimal = Decimal(0)  # what a hard budget had no room for
+    reported_cost: Decimal | None = None  # by the provider
+    units: dict[str, Any] = {}  # audio_input_tokens, audio_output_tokens, images, characters, seconds
+    service_tier: str = ""
+    budgets: tuple[str, ...] = ()  # the counters it was charged to
+    corrects: str | None = None  # the request whose record this one corrects
+    replaces_lost: bool = False  # its reservation was swept: the record of that goes
     first_token_ms: int | None = None
     overhead_us: int | None = None
     revision: int | None = None

@@ -1,5 +1,7 @@
 """Token counts that add up. Pure."""
 
+from decimal import Decimal
+
 import msgspec
 
 MAX_TOKENS = 100_000_000  # more than any request can have: nonsense must not become a bill
@@ -14,6 +16,13 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_1h: int | None = None
     output: int | None = None  # reasoning included
     reasoning: int | None = None  # part of output
+    audio_input: int | None = None  # tokens, part of input
+    audio_output: int | None = None  # tokens, part of output
+    images: int | None = None  # made
+    characters: int | None = None  # spoken
+    seconds: Decimal | None = None  # of audio that was heard or made
+    reported_cost: Decimal | None = None  # what the provider says that it charges, in US dollars
+    service_tier: str | None = None  # such as batch or flex; None: the usual one
 
     @property
     def is_reported(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
@@ -63,6 +64,8 @@ class UsageRecord(models.Model):
         REJECTED = "rejected", "Rejected by the upstream"
         SHUTDOWN = "shutdown", "Ended by a shutdown"
         GATEWAY_FAILED = "gateway_failed", "Gateway failed"
+        LOST = "lost", "Lost with its worker"
+        CORRECTION = "correction", "Correction of an earlier record"
 
     class CostStatus(models.TextChoices):
         EXACT = "exact", "Exact"
@@ -109,6 +112,25 @@ class UsageRecord(models.Model):
     cost_price = models.DecimalField(max_digits=20, decimal_places=10, null=True, blank=True)
     currency = models.CharField(max_length=3, default="USD")
     cost_status = models.CharField(max_length=16, choices=CostStatus.choices)
+    written_off = models.DecimalField(
+        max_digits=20,
+        decimal_places=10,
+        default=0,
+        help_text="What the request would have cost beyond its cost: a hard budget had no room for it.",
+    )
+    reported_cost = models.DecimalField(
+        max_digits=20, decimal_places=10, null=True, blank=True, help_text="What the provider says that it charges us."
+    )
+    units = models.JSONField(
+        default=dict,
+        encoder=DjangoJSONEncoder,
+        help_text="What else was used: audio_input_tokens, audio_output_tokens, images, characters, seconds.",
+    )
+    service_tier = models.CharField(max_length=16, blank=True, help_text="Such as batch or flex; empty: the usual one.")
+    budgets = ArrayField(
+        models.CharField(max_length=300), default=list, help_text="The budget counters it was charged to."
+    )
+    corrects = models.UUIDField(null=True, blank=True, help_text="The record whose cost this one corrects.")
     latency_ms = models.PositiveIntegerField()
     first_token_ms = models.PositiveIntegerField(null=True, blank=True)
     overhead_us = models.PositiveIntegerField(null=True, blank=True)
@@ -147,6 +169,7 @@ class UsageRollup(models.Model):
     reasoning_tokens = models.BigIntegerField(default=0)
     cost = _money()
     cost_price = _money()
+    written_off = _money()
     latency_ms = models.BigIntegerField(default=0)
     first_token_ms = models.BigIntegerField(default=0)
     first_tokens = models.BigIntegerField(default=0, help_text="Requests that have a time to first token.")

@@ -7,14 +7,12 @@ from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from tenants.models.api_key import ApiKey
-from tenants.models.tenant import Project, Tenant
+from tenants.models.tenant import Project, Tenant, currency_validator
 from tenants.querysets import ScopedRuleQuerySet
-
-currency_validator = RegexValidator(r"^[A-Z]{3}$", "A currency is three capital letters, such as USD.")
 
 
 class ScopedRule(models.Model):
@@ -104,8 +102,11 @@ class RateLimit(ScopedRule):
             raise ValidationError({"burst": "Only a limit on requests can have a burst."})
 
 
+MOST_MONEY = Decimal(9_000_000_000)  # its nanos fit into the 64 bits of Valkey's counters
+
+
 class Budget(ScopedRule):
-    """How much money in a period."""
+    """How much money in a period; what is spent of it is counted in Valkey and in `BudgetSpend`."""
 
     class Period(models.TextChoices):
         DAY = "day", "Day"
@@ -113,8 +114,15 @@ class Budget(ScopedRule):
         MONTH = "month", "Month"
         QUARTER = "quarter", "Quarter"
         TOTAL = "total", "Total"
+        ROLLING = "rolling", "The last days"
+        CREDIT = "credit", "Prepaid credit"
 
-    amount = models.DecimalField(max_digits=20, decimal_places=10, validators=[MinValueValidator(Decimal(0))])
+    amount = models.DecimalField(
+        max_digits=20,
+        decimal_places=10,
+        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(MOST_MONEY)],
+        help_text="Of prepaid credit: all that was paid in.",
+    )
     currency = models.CharField(max_length=3, default="USD", validators=[currency_validator])
     period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
     is_hard = models.BooleanField(default=True, help_text="Hard: requests that do not fit are refused.")
@@ -124,9 +132,63 @@ class Budget(ScopedRule):
         blank=True,
         help_text="Per cent of the amount at which to alert.",
     )
+    rolling_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text="How many days, today included; only for the last days.",
+    )
+    increase = models.DecimalField(
+        max_digits=20,
+        decimal_places=10,
+        default=Decimal(0),
+        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(MOST_MONEY)],
+        help_text="What may be spent on top until the increase ends.",
+    )
+    increase_until = models.DateTimeField(null=True, blank=True)
+    resets = models.PositiveIntegerField(
+        default=0, editable=False, help_text="How often it was set back to nothing spent."
+    )
+    reset_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["tenant", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.amount.normalize():f} {self.currency} per {self.period}"
+        amount = f"{self.amount.normalize():f} {self.currency}"
+        if self.period == self.Period.CREDIT:
+            return f"{amount} of prepaid credit"
+        return (
+            f"{amount} in {self.rolling_days} days"
+            if self.period == self.Period.ROLLING
+            else f"{amount} per {self.period}"
+        )
+
+    def clean(self) -> None:
+        """Rolling windows, and only they, have days; an increase has an end."""
+        super().clean()
+        if (self.period == self.Period.ROLLING) != (self.rolling_days is not None):
+            raise ValidationError(
+                {"rolling_days": "Say how many days for a budget of the last days, and for no other."}
+            )
+        if self.increase and self.increase_until is None:
+            raise ValidationError({"increase_until": "Say when the increase ends."})
+
+
+class BudgetSpend(models.Model):
+    """What was spent on one counter of a budget: a period, and an end user where each has an own one.
+
+    Written by the drain in the transaction of the ledger; Valkey's counters are rebuilt from here.
+    """
+
+    counter = models.CharField(max_length=300, primary_key=True, help_text="As the usage records name it.")
+    budget_id = models.BigIntegerField(db_index=True)
+    starts_at = models.DateTimeField()
+    spent = models.DecimalField(max_digits=20, decimal_places=10, default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering: ClassVar = ["-starts_at", "counter"]
+
+    def __str__(self) -> str:
+        return self.counter

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zoneinfo
+from decimal import Decimal
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
@@ -27,6 +28,20 @@ def validate_timezone(name: str) -> None:
         raise ValidationError(f"{name!r} is not a time zone; use a name such as Europe/Berlin.") from None
 
 
+currency_validator = RegexValidator(r"^[A-Z]{3}$", "A currency is three capital letters, such as USD.")
+
+
+def _floor(help_text: str) -> models.DecimalField:
+    return models.DecimalField(
+        max_digits=20,
+        decimal_places=10,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(0))],
+        help_text=help_text,
+    )
+
+
 class Tenant(models.Model):
     """An organisation whose programs call the gateway; the unit of isolation, limits and billing."""
 
@@ -37,6 +52,7 @@ class Tenant(models.Model):
 
     class UnpricedPolicy(models.TextChoices):
         ALLOW = "allow", "Serve, and list the model as unpriced"
+        FLOOR = "floor", "Bill models without a price at the tenant's floor"
         REFUSE = "refuse", "Refuse models without a price"
 
     class WithoutValkey(models.TextChoices):
@@ -58,6 +74,9 @@ class Tenant(models.Model):
         max_length=16, choices=TranslationPolicy.choices, default=TranslationPolicy.ALLOW
     )
     unpriced_policy = models.CharField(max_length=16, choices=UnpricedPolicy.choices, default=UnpricedPolicy.ALLOW)
+    floor_input = _floor("What a million tokens of a prompt cost where the model has no price.")
+    floor_output = _floor("What a million tokens of an answer cost where the model has no price.")
+    floor_currency = models.CharField(max_length=3, default="USD", validators=[currency_validator])
     stores_responses = models.BooleanField(
         default=True, help_text="Keep the answers of /v1/responses, so that later requests can go on from them."
     )
