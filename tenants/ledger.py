@@ -222,7 +222,6 @@ def _row(event: UsageEvent) -> list[Any]:
     values["started_at"] = _moment(event)
     for name in ("attempts", "losses", "units"):
         values[name] = json.dumps(msgspec.to_builtins(values[name]))
-    values["budgets"] = list(event.budgets)
     if event.trace is not None:
         # It may quote what clients have written; Postgres refuses this one character, and with it the whole record.
         values["trace"] = json.dumps(event.trace).replace("\\u0000", "\\ufffd")

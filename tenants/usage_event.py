@@ -86,7 +86,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reported_cost: Decimal | None = None  # by the provider
     units: dict[str, Any] = {}  # audio_input_tokens, audio_output_tokens, images, characters, seconds
     service_tier: str = ""
-    budgets: tuple[str, ...] = ()  # the counters it was charged to
+    budgets: list[str] = []  # the counters it was charged to
     corrects: str | None = None  # the request whose record this one corrects
     replaces_lost: bool = False  # its reservation was swept: the record of that goes
     first_token_ms: int | None = None
