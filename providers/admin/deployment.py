@@ -6,20 +6,22 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
-from unfold.decorators import display
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RadioFilter
+from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from gateway_site.infra.admin import badge
 from providers.admin.health import attach_states, show_breaker, show_cooldown, show_probe, show_switch, states_of
 from providers.admin.price import PriceRows
+from providers.admin.price_pages import price_url
 from providers.admin.provider import UNREAD
 from providers.admin.switch import SwitchAdmin
-from providers.models import Deployment
+from providers.models import Deployment, ModelPrice
 from providers.registry import DIALECTS
 
 
@@ -29,6 +31,24 @@ class DeploymentForm(forms.ModelForm):
         if "dialect" in self.fields:
             choices = [("", "All of its provider's"), *((name, name) for name in DIALECTS)]
             self.fields["dialect"].widget = UnfoldAdminSelectWidget(choices=choices)
+
+
+class PriceFilter(RadioFilter):
+    """Whether there is a price to sell at, at this moment."""
+
+    title = "price"
+    parameter_name = "price"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("priced", "Has a price"), ("unpriced", "Unpriced")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Deployment]) -> QuerySet[Deployment]:
+        if self.value() not in {"priced", "unpriced"}:
+            return queryset
+        in_force = ModelPrice.objects.filter(
+            deployment=OuterRef("pk"), side=ModelPrice.Side.SELL, effective_from__lte=timezone.now()
+        )
+        return queryset.filter(Exists(in_force) if self.value() == "priced" else ~Exists(in_force))
 
 
 @admin.register(Deployment)
@@ -51,6 +71,7 @@ class DeploymentAdmin(SwitchAdmin):
         "is_enabled",
         ("provider", AutocompleteSelectFilter),
         ("kind", ChoicesDropdownFilter),
+        PriceFilter,
     )
     search_fields = ("slug", "model", "provider__slug", "provider__name")
     search_help_text = "Slug, upstream model or provider"
@@ -84,6 +105,16 @@ class DeploymentAdmin(SwitchAdmin):
     )
     readonly_fields = ("capabilities_at", "told", "manual_switch", "breaker", "cooldown", "probe")
     inlines = (PriceRows,)
+    actions_row = (*SwitchAdmin.actions_row, "price_this_model")
+    actions_detail = ("price_this_model",)
+
+    def has_price_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whether this user may make prices; unfold would look a dotted name up in the database at check time."""
+        return request.user.has_perm("providers.add_modelprice")
+
+    @action(description="Price this model", icon="sell", permissions=["price"])
+    def price_this_model(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(price_url(self, self.load(request, object_id)))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
         """In the list without what upstreams say of models, and without its provider's secrets and certificates."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from gateway_site.infra.admin import Admin, StackedRows, plain
+from providers.admin.price_pages import import_page, unpriced_page
 from providers.models import ModelPrice
 
 FROM_WHEN = ("side", "effective_from", ("currency", "per"))
@@ -14,7 +16,8 @@ UNITS = (
     ("cache_read", "reasoning"),
     ("cache_write_5m", "cache_write_1h"),
     ("audio_input", "audio_output"),
-    ("image", "per_request"),
+    ("image", "character"),
+    ("second", "per_request"),
 )
 
 
@@ -38,8 +41,17 @@ class ModelPriceAdmin(Admin):
     fieldsets = (
         (None, {"fields": ("deployment", *FROM_WHEN)}),
         ("Prices", {"fields": UNITS}),
-        ("Long prompts", {"fields": ("tiers",)}),
+        ("Long prompts and service tiers", {"fields": (("tiers", "multipliers"),)}),
     )
+    actions_list = ("import_prices", "unpriced_models")
+
+    @action(description="Import prices", icon="upload_file", permissions=["add"], url_path="import")
+    def import_prices(self, request: HttpRequest) -> HttpResponse:
+        return import_page(self, request)
+
+    @action(description="Unpriced models", icon="money_off", permissions=["view"], url_path="unpriced")
+    def unpriced_models(self, request: HttpRequest) -> HttpResponse:
+        return unpriced_page(self, request)
 
     @display(description="Side", ordering="side", label={"sell": "primary", "cost": "info"})
     def side_label(self, price: ModelPrice) -> tuple[str, str]:
@@ -66,7 +78,7 @@ class PriceRows(StackedRows):
     """The prices of a deployment, newest first."""
 
     model = ModelPrice
-    fields = (*FROM_WHEN, *UNITS, "tiers")
+    fields = (*FROM_WHEN, *UNITS, ("tiers", "multipliers"))
     per_page = 5
     ordering = ("-effective_from", "-pk")
     collapsible = True

@@ -17,7 +17,7 @@ class SwitchAdmin(Admin):
     """Pages of what can be switched on and off by hand."""
 
     actions = ("enable_selected", "disable_selected")
-    actions_row = ("enable", "disable")
+    actions_row: tuple[str, ...] = ("enable", "disable")
 
     @display(description="Switch", ordering="is_enabled", label={"on": "success", "off": "danger"})
     def switch(self, item: Any) -> tuple[str, str]:

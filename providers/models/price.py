@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
+from providers.canonical.usage import service_tier
 from providers.models.deployment import Deployment
+from providers.pricing import Price
+from tenants.currencies import validate_currency
 
 UNIT_FIELDS = (
     "input",
@@ -22,11 +25,16 @@ UNIT_FIELDS = (
     "audio_input",
     "audio_output",
     "image",
+    "character",
+    "second",
     "per_request",
 )
+MULTIPLIERS_BELOW = 101
+MAX_AMOUNT = Decimal(10**10)  # the column holds less
+PLACES = 10
 
 
-def _unit(help_text: str = "") -> models.DecimalField:
+def _unit(help_text: str) -> models.DecimalField:
     return models.DecimalField(
         max_digits=20,
         decimal_places=10,
@@ -47,26 +55,29 @@ class ModelPrice(models.Model):
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="prices")
     side = models.CharField(max_length=4, choices=Side.choices, default=Side.SELL)
     effective_from = models.DateTimeField(default=timezone.now)
-    currency = models.CharField(
-        max_length=3,
-        default="USD",
-        validators=[RegexValidator(r"^[A-Z]{3}$", "A currency is three capital letters, such as USD.")],
-    )
+    currency = models.CharField(max_length=3, default="USD", validators=[validate_currency])
     per = models.PositiveIntegerField(
-        default=1_000_000, validators=[MinValueValidator(1)], help_text="Tokens that a price is for."
+        default=1_000_000, validators=[MinValueValidator(1)], help_text="Tokens or characters that a price is for."
     )
     input = _unit("Tokens of the prompt that no cache knew.")
     cache_read = _unit("Tokens read from the cache; empty: as input.")
     cache_write_5m = _unit("Tokens written to a cache for 5 minutes; empty: as input.")
-    cache_write_1h = _unit("Tokens written to a cache for an hour; empty: as input.")
+    cache_write_1h = _unit("Tokens written to a cache for an hour; empty: as for 5 minutes.")
     output = _unit("Tokens of the answer.")
     reasoning = _unit("Tokens of reasoning; empty: as output.")
-    audio_input = _unit()
-    audio_output = _unit()
-    image = _unit("Per image.")
-    per_request = _unit("Per request.")
+    audio_input = _unit("Tokens of audio in the prompt; empty: as input.")
+    audio_output = _unit("Tokens of audio in the answer; empty: as output.")
+    image = _unit("Each image made.")
+    character = _unit("Characters spoken, so many as tokens.")
+    second = _unit("Each second of audio, heard or made.")
+    per_request = _unit("Each request.")
     tiers = models.JSONField(
         default=list, blank=True, help_text='Prices above a context size: [{"above": 200000, "input": "6"}].'
+    )
+    multipliers = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='Of all these prices, by service tier: {"batch": "0.5", "flex": "0.5", "priority": "1.75"}.',
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -80,27 +91,94 @@ class ModelPrice(models.Model):
     def __str__(self) -> str:
         return f"{self.deployment} {self.get_side_display().lower()} from {self.effective_from:%Y-%m-%d}"
 
+    @property
+    def units(self) -> dict[str, Decimal]:
+        """What is priced."""
+        amounts = {unit: getattr(self, unit) for unit in UNIT_FIELDS}
+        return {unit: amount for unit, amount in amounts.items() if amount is not None}
+
+    def as_price(self) -> Price:
+        """The value that bills are made with."""
+        return Price(
+            side=self.side,  # type: ignore[arg-type]
+            effective_from=self.effective_from.timestamp(),
+            currency=self.currency,
+            per=self.per,
+            tiers=tuple(self.tiers),
+            multipliers=self.multipliers,
+            **self.units,
+        )
+
     def clean(self) -> None:
-        """A price has at least one unit, and its tiers are well-formed."""
-        if all(getattr(self, unit) is None for unit in UNIT_FIELDS):
-            raise ValidationError({"input": "Give at least one price; 0 says that it is free."})
-        if not isinstance(self.tiers, list):
-            raise ValidationError({"tiers": 'Give a list such as [{"above": 200000, "input": "6"}].'})
-        for tier in self.tiers:
-            self._clean_tier(tier)
+        """A price has at least one unit and a moment of its own; its tiers and multipliers are well-formed."""
+        errors: dict[str, str] = {}
+        if not self.units:
+            errors["input"] = "Give at least one price; 0 says that it is free."
+        if self._is_taken():
+            errors["effective_from"] = "Another price of this side begins at the same time."
+        for name, read in (("tiers", read_tiers), ("multipliers", read_multipliers)):
+            try:
+                setattr(self, name, read(getattr(self, name)))
+            except ValueError as error:
+                errors[name] = str(error)
+        if errors:
+            raise ValidationError(errors)
 
-    def _clean_tier(self, tier: object) -> None:
-        if not isinstance(tier, dict) or not isinstance(tier.get("above"), int):
-            raise ValidationError({"tiers": "Each tier needs 'above', a number of tokens."})
-        for name, value in tier.items():
-            if name == "above":
-                continue
-            if name not in UNIT_FIELDS or not _is_price(value):
-                raise ValidationError({"tiers": f"{name}: {value!r} is not a price."})
+    def _is_taken(self) -> bool:
+        if self.deployment_id is None or self.effective_from is None:
+            return False
+        others = ModelPrice.objects.exclude(pk=self.pk)
+        return others.filter(
+            deployment_id=self.deployment_id, side=self.side, effective_from=self.effective_from
+        ).exists()
 
 
-def _is_price(value: object) -> bool:
+# --- Tiers and multipliers -----------------------------------------------------------------------------------
+
+
+def read_tiers(value: Any) -> list[dict[str, str | int]]:
+    """Return tiers as they are stored: amounts as text, so that no float comes in between; raises ValueError."""
+    if not isinstance(value, list) or not all(isinstance(tier, dict) for tier in value):
+        raise ValueError('Give a list such as [{"above": 200000, "input": "6"}].')
+    tiers = [_read_tier(tier) for tier in value]
+    if len({tier["above"] for tier in tiers}) < len(tiers):
+        raise ValueError("Two tiers begin above the same size.")
+    return tiers
+
+
+def read_multipliers(value: Any) -> dict[str, str]:
+    """Return multipliers as they are stored; raises ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError('Give multipliers such as {"batch": "0.5", "priority": "1.75"}.')
+    for name in value:
+        if service_tier(name) != name:
+            raise ValueError(f"{name!r} is not a service tier with prices of its own, such as batch, flex or priority.")
+    return {name: _read_amount(name, amount, MULTIPLIERS_BELOW) for name, amount in value.items()}
+
+
+def _read_tier(tier: dict[str, Any]) -> dict[str, str | int]:
+    above = tier.get("above")
+    if isinstance(above, bool) or not isinstance(above, int) or above < 0:
+        raise ValueError("Each tier needs 'above', a number of tokens.")
+    if len(tier) == 1:
+        raise ValueError(f"The tier above {above} has no price.")
+    unknown = tier.keys() - {"above", *UNIT_FIELDS}
+    if unknown:
+        raise ValueError(f"{min(unknown)!r} is not a unit; there are {', '.join(UNIT_FIELDS)}.")
+    amounts = {name: _read_amount(name, amount) for name, amount in tier.items() if name != "above"}
+    return {"above": above, **amounts}
+
+
+def _read_amount(name: str, value: Any, below: int | Decimal = MAX_AMOUNT) -> str:
+    """Return an amount as text."""
     try:
-        return Decimal(str(value)) >= 0
+        amount = Decimal(str(value)) if not isinstance(value, bool) else None
     except ArithmeticError:
-        return False
+        amount = None
+    if amount is None or not amount.is_finite():
+        raise ValueError(f"{name}: {value!r} is not a number.")
+    if amount.is_signed() and amount:
+        raise ValueError(f"{name}: {value!r} is negative.")
+    if amount >= below or amount != amount.quantize(Decimal(1).scaleb(-PLACES)):
+        raise ValueError(f"{name}: {value!r} is not below {below} with at most {PLACES} decimal places.")
+    return f"{abs(amount):f}"

@@ -20,7 +20,7 @@ from routing.declaration.schema import (
 from routing.models import ModelAlias, Route, RouteTarget
 from tenants.models import Tenant
 
-PRICE_FIELDS = ("currency", "per", *UNIT_FIELDS, "tiers")
+PRICE_FIELDS = ("currency", "per", *UNIT_FIELDS, "tiers", "multipliers")
 PRICE_IN_FORCE = "a price that has been in force is not edited; leave effective_from out or set a later one"
 PRICE_PATHS = {name: name for name in PRICE_FIELDS}
 
@@ -127,13 +127,14 @@ def _write_price(run: Run, deployment: Deployment, entry: PriceEntry, side: str)
 
 def _price_values(entry: PriceEntry) -> dict[str, Any]:
     values = {name: getattr(entry, name) for name in ("currency", "per", *UNIT_FIELDS)}
-    return values | {"tiers": [tier.stored() for tier in entry.tiers]}
+    multipliers = {name: f"{amount:f}" for name, amount in entry.multipliers.items()}
+    return values | {"tiers": [tier.stored() for tier in entry.tiers], "multipliers": multipliers}
 
 
 def _price_differences(before: ModelPrice | None, values: dict[str, Any]) -> list[Difference]:
     """What a price changes against the one in force; all that it says when there is none."""
     if before is None:
-        said = {name: value for name, value in values.items() if value not in (None, [])}
+        said = {name: value for name, value in values.items() if value not in (None, [], {})}
         return [Difference(fields=(name,), text=f"{name} {show(value)}") for name, value in said.items()]
     return [
         difference(name, name, getattr(before, name), values[name])
@@ -143,10 +144,10 @@ def _price_differences(before: ModelPrice | None, values: dict[str, Any]) -> lis
 
 
 def _comparable(value: Any) -> Any:
-    """Tiers with their amounts as numbers, whatever way these were written."""
-    if not isinstance(value, list):
-        return value
-    return [{name: Decimal(str(amount)) for name, amount in tier.items()} for tier in value] or None
+    """Tiers and multipliers with their amounts as numbers, whatever way these were written."""
+    if isinstance(value, dict):
+        return {name: Decimal(str(amount)) for name, amount in value.items()}
+    return [_comparable(tier) for tier in value] or None if isinstance(value, list) else value
 
 
 def _says_the_same(before: ModelPrice | None, entry: PriceEntry) -> bool:

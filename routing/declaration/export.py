@@ -118,6 +118,8 @@ def _price(price: ModelPrice) -> Block:
     block |= {name: getattr(price, name) for name in ("currency", "per")}
     if price.tiers:
         block["tiers"] = [Inline(tier) for tier in price.tiers]
+    if price.multipliers:
+        block["multipliers"] = Inline(price.multipliers)
     return block
 
 
@@ -221,7 +223,12 @@ def _limit(limit: RateLimit) -> Block:
 
 def _budget(budget: Budget) -> Block:
     always = {"amount": budget.amount, "currency": budget.currency, "per": budget.period}
-    return Inline(always | fields.BUDGET.changed(budget))
+    changed = fields.BUDGET.changed(budget)
+    if not budget.increase or budget.increase_until is None or budget.increase_until <= timezone.now():
+        changed = {path: value for path, value in changed.items() if not path.startswith("increase.")}
+    else:
+        changed["increase.until"] = _last_moment(budget.increase_until)
+    return Inline(always | _nested(changed))
 
 
 # --- YAML --------------------------------------------------------------------------------------------------

@@ -115,10 +115,15 @@ TENANT = Fields(
         "allowed_models": "models",
         "translation_policy": "translation_policy",
         "unpriced_policy": "unpriced_policy",
+        "floor_input": "floor.input",
+        "floor_output": "floor.output",
+        "floor_currency": "floor.currency",
         "stores_responses": "stores_responses",
         "response_retention_days": "response_retention_days",
         "without_valkey": "without_valkey",
         "allows_catalogue": "unmapped_models",
+        "alert_emails": "alerts.emails",
+        "alert_webhook": "alerts.webhook",
     }
 )
 
@@ -144,9 +149,13 @@ BUDGET = Fields(
         "amount": "amount",
         "currency": "currency",
         "period": "per",
+        "rolling_days": "days",
         "is_hard": "hard",
         "alert_at": "alert_at",
+        "increase": "increase.amount",
+        "increase_until": "increase.until",
         "model": "model",
         "per_end_user": "per_end_user",
-    }
+    },
+    kept=frozenset({"increase", "increase_until"}),
 )

@@ -22,8 +22,8 @@ from typing import Any, dataclass_transform
 from django.core.exceptions import ValidationError
 
 from providers.certificates import tidy
-from routing.declaration.currencies import CURRENCIES
 from routing.declaration.document import Broken, Cursor
+from tenants.currencies import CURRENCIES
 
 type Reader[T] = Callable[[Cursor], T]
 

@@ -8,6 +8,7 @@ from routing.declaration.document import Problem
 from routing.declaration.readers import Entry
 from routing.declaration.schema import (
     ApiKeyEntry,
+    BudgetEntry,
     Declaration,
     DeploymentEntry,
     Names,
@@ -71,6 +72,7 @@ def duplicates(declaration: Declaration) -> Iterator[Problem]:
     aliases = [alias for route in routes for alias in route.all_aliases]
     yield from _twice(declaration, [(_name_path(route), "", route.route_name) for route in routes])
     yield from _twice(declaration, [(alias.path, alias.tenant or "", alias.alias) for alias in aliases])
+    yield from _overlapping(declaration)
 
 
 def _name_path(route: RouteEntry) -> str:
@@ -85,3 +87,16 @@ def _twice(declaration: Declaration, places: Iterable[tuple[str, str, str]]) -> 
             line = declaration.problem(first[space, name], "").line
             yield declaration.problem(path, f'"{name}" is already in line {line}')
         first.setdefault((space, name), path)
+
+
+def _overlapping(declaration: Declaration) -> Iterator[Problem]:
+    """Budgets of one list that would count the same money twice."""
+    first: dict[tuple[str, tuple[object, ...]], str] = {}
+    for budget in declaration.every(BudgetEntry):
+        identity = (budget.path.rpartition("[")[0], budget.identity)
+        if identity in first:
+            line = declaration.problem(first[identity], "").line
+            yield declaration.problem(
+                f"{budget.path}.per", f"a budget with this period, model and currency is already in line {line}"
+            )
+        first.setdefault(identity, budget.path)

@@ -13,17 +13,19 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, validate_email
 from django.db.models import Model
 
 from providers.models import Deployment, ModelPrice, Provider
 from providers.models.price import UNIT_FIELDS
 from providers.registry import ADAPTERS, KNOWN_DIALECTS
+from routing.declaration import fields
 from routing.declaration import readers as read
 from routing.declaration.document import Broken, Cursor, Lookup, Problem, Reading, compose
 from routing.declaration.readers import Entry, entry, optional, required
 from routing.models import ModelAlias, Route, RouteTarget
 from tenants.models import ApiKey, Budget, RateLimit, Tenant
+from tenants.models.limits import COUNTS_THE_SAME, MOST_PER_CENT
 from tenants.models.tenant import validate_timezone
 from tenants.services import check_secret
 
@@ -134,6 +136,8 @@ class Units(Entry):
     audio_input: Decimal | None = optional(read.money, default=None)
     audio_output: Decimal | None = optional(read.money, default=None)
     image: Decimal | None = optional(read.money, default=None)
+    character: Decimal | None = optional(read.money, default=None)
+    second: Decimal | None = optional(read.money, default=None)
     per_request: Decimal | None = optional(read.money, default=None)
 
     def units(self) -> dict[str, Decimal]:
@@ -161,6 +165,7 @@ class PriceEntry(Units):
     per: int = optional(count, default=default_of(ModelPrice, "per"))
     effective_from: datetime | None = optional(read.moment, default=None)  # None = from now on, when it changes
     tiers: tuple[Tier, ...] = optional(read.entries(Tier), default=())
+    multipliers: Mapping[str, Decimal] = optional(read.named(read.money), default=MappingProxyType({}))
 
 
 @entry
@@ -321,14 +326,43 @@ class LimitEntry(Entry):
 
 
 @entry
+class Increase(Entry):
+    amount: Decimal | None = optional(read.money, default=None)  # None = as it is stored
+    until: datetime | None = optional(read.last_moment, default=None)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.amount is None:
+            yield "", "needs an amount"
+        elif self.amount and self.until is None:
+            yield "", "needs until: when it ends"
+
+
+@entry
 class BudgetEntry(Entry):
     amount: Decimal = required(read.money)
     currency: str = optional(read.currency, default=default_of(Budget, "currency"))
     per: str = optional(read.choice(Budget.Period.values, "a period"), default=default_of(Budget, "period"))
+    days: int | None = optional(read.whole(minimum=1, maximum=most(Budget, "rolling_days")), default=None)
     hard: bool = optional(read.boolean, default=default_of(Budget, "is_hard"))
-    alert_at: tuple[int, ...] = optional(read.many(count), default=())
+    alert_at: tuple[int, ...] = optional(read.many(read.whole(minimum=1, maximum=MOST_PER_CENT)), default=())
+    increase: Increase = optional(read.record(Increase), default=Increase())
     model: str = optional(read.text, default="")
     per_end_user: bool = optional(read.boolean, default=False)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.per == Budget.Period.ROLLING and self.days is None:
+            yield "", "needs days: how many a rolling budget looks back"
+        elif self.per != Budget.Period.ROLLING and self.days is not None:
+            yield "days", "has a meaning for per: rolling only"
+        twice = [threshold for threshold in self.alert_at if self.alert_at.count(threshold) > 1]
+        if twice:
+            yield "alert_at", f"has {twice[0]} twice"
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What two budgets of one scope must differ in."""
+        values = fields.BUDGET.values(self)
+        return tuple(values[name] for name in COUNTS_THE_SAME)
 
 
 @entry
@@ -358,6 +392,19 @@ class ApiKeyEntry(Governed):
 
 
 @entry
+class Floor(Entry):
+    input: Decimal | None = optional(read.money, default=None)
+    output: Decimal | None = optional(read.money, default=None)
+    currency: str = optional(read.currency, default=default_of(Tenant, "floor_currency"))
+
+
+@entry
+class Alerts(Entry):
+    emails: tuple[str, ...] = optional(read.many(read.checked_by(read.text, validate_email)), default=())
+    webhook: str = optional(read.text, default="")
+
+
+@entry
 class TenantEntry(Governed):
     slug: str = required(read.slug)
     name: str = optional(read.text, default="")
@@ -370,6 +417,7 @@ class TenantEntry(Governed):
     unpriced_policy: str = optional(
         read.choice(Tenant.UnpricedPolicy.values, "a policy"), default=default_of(Tenant, "unpriced_policy")
     )
+    floor: Floor = optional(read.record(Floor), default=Floor())
     stores_responses: bool = optional(read.boolean, default=default_of(Tenant, "stores_responses"))
     response_retention_days: int = optional(
         read.whole(minimum=1, maximum=most(Tenant, "response_retention_days")),
@@ -380,6 +428,7 @@ class TenantEntry(Governed):
         default=default_of(Tenant, "without_valkey"),
     )
     unmapped_models: bool = optional(read.boolean, default=default_of(Tenant, "allows_catalogue"))
+    alerts: Alerts = optional(read.record(Alerts), default=Alerts())
     suspended: bool | None = optional(read.boolean, default=None)
     projects: tuple[ProjectEntry, ...] = optional(read.entries(ProjectEntry), default=())
     api_keys: tuple[ApiKeyEntry, ...] = optional(read.entries(ApiKeyEntry), default=())

@@ -13,7 +13,7 @@ from routing.declaration.readers import Entry
 from routing.declaration.run import Run
 from routing.declaration.schema import ApiKeyEntry, Governed, TenantEntry
 from tenants.models import ApiKey, Budget, Project, RateLimit, Tenant
-from tenants.models.limits import ScopedRule
+from tenants.models.limits import COUNTS_THE_SAME, ScopedRule
 from tenants.services import create_key, give_secret, has_secret
 
 API_KEY_PATHS = fields.API_KEY.paths | {"digest": "secret", "secret": "secret"}
@@ -152,6 +152,7 @@ class RuleKind:
     fields: fields.Fields
     identity: tuple[str, ...]  # rules that agree in these are the same rule with another amount
     describe: Callable[[Any], str]
+    is_unique: bool = False  # two rules of a scope that agree in these are one too many
 
     def subject(self, scope: Scope, rule: ScopedRule) -> str:
         """Such as `limit acme (600 requests per minute)`."""
@@ -166,8 +167,7 @@ def describe_limit(limit: RateLimit) -> str:
 
 def describe_budget(budget: Budget) -> str:
     """`500 USD per month`."""
-    period = "in total" if budget.period == Budget.Period.TOTAL else f"per {budget.period}"
-    return f"{show(budget.amount)} {budget.currency} {period}{_narrowed(budget)}"
+    return f"{budget}{_narrowed(budget)}"
 
 
 def _narrowed(rule: ScopedRule) -> str:
@@ -186,7 +186,8 @@ BUDGETS = RuleKind(
     noun="budget",
     model=Budget,
     fields=fields.BUDGET,
-    identity=("currency", "period", "model", "per_end_user"),
+    identity=COUNTS_THE_SAME,
+    is_unique=True,
     describe=describe_budget,
 )
 
@@ -201,13 +202,27 @@ def _write_rules(run: Run, entry: Governed, scope: Scope) -> None:
 
 def _replace_rules(run: Run, kind: RuleKind, entries: Iterable[Entry], scope: Scope) -> None:
     """Rows stay where only an amount changes: what has been counted and spent hangs on their ids."""
+    seen: set[tuple[Any, ...]] = set()
     stored: dict[tuple[Any, ...], list[ScopedRule]] = defaultdict(list)
     for rule in kind.model.objects.filter(**scope.owner).order_by("pk"):
         stored[tuple(getattr(rule, name) for name in kind.identity)].append(rule)
     for entry in entries:
         values = kind.fields.values(entry)
-        same = stored[tuple(values[name] for name in kind.identity)]
+        identity = tuple(values[name] for name in kind.identity)
+        if kind.is_unique and identity in seen:
+            continue  # it has been noted as overlapping
+        seen.add(identity)
+        same = stored[identity]
         rule = same.pop(0) if same else kind.model(**scope.owner, **values)
+        if isinstance(rule, Budget) and rule.amount != values["amount"] and _is_topped_up(rule):
+            values.pop("amount")  # the file does not know what was paid in since
+            run.notes.append(f"{kind.subject(scope, rule)} was topped up; the amount in the file is not applied.")
         run.write(kind.subject(scope, rule), rule, values, path=entry.path, paths=kind.fields.paths)
     for rule in (rule for rules in stored.values() for rule in rules):
         run.delete(kind.subject(scope, rule), rule)
+
+
+def _is_topped_up(budget: Budget) -> bool:
+    """Whether money was paid into it beside the file."""
+    is_stored_credit = budget.pk is not None and budget.period == Budget.Period.CREDIT
+    return is_stored_credit and budget.top_ups.exists()
