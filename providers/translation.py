@@ -79,7 +79,7 @@ class TranslatedStream(Watch):
             self.has_content = True
             if isinstance(event, MessageEnd):
                 self.is_finished = True
-                self.is_usage_final = self.usage.output is not None
+                self.is_usage_final = self.usage.is_complete
         elif isinstance(event, PartStart) and not isinstance(event.part, Text | Thinking):
             self.has_content = True
 

@@ -33,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_stream: bool = False
     wants_usage: bool = True  # False: a usage chunk that the gateway asked for is not passed on
     max_output_tokens: int | None = None
+    choices: int = 1  # answers that are asked for, each of so many tokens
     end_user: str = ""
     session: str = ""
     needs: Set[str] = frozenset()  # tools, thinking, images, audio, documents

@@ -1,10 +1,15 @@
 """Token counts that add up. Pure."""
 
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
 import msgspec
 
 MAX_TOKENS = 100_000_000  # more than any request can have: nonsense must not become a bill
+MAX_SECONDS = 1_000_000  # of audio: eleven days
+MAX_COST = 100_000  # US dollars, of one request
+COST_PLACES = Decimal("0.0000000001")  # ten, as the ledger has them
+MAX_TIER_LENGTH = 16
+USUAL_TIERS = frozenset({"auto", "default", "standard", "standard_only", "on_demand", "unspecified"})
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +34,17 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the upstream said how much went in or came out."""
         return self.input is not None or self.output is not None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the upstream said both: what only half is reported is not billed as if the rest were nothing."""
+        return self.input is not None and self.output is not None
+
+    @property
+    def total(self) -> int:
+        """All tokens that were reported, cached ones included."""
+        counts = (self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.output)
+        return sum(number for number in counts if number)
+
     def merge(self, later: "Usage") -> "Usage":
         """Take each field from the later report that has it: reports are cumulative, not increments."""
         known = {name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None}
@@ -43,3 +59,39 @@ def count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 <= value <= MAX_TOKENS else None  # NaN is not between them
+
+
+def at_most(number: int | None, limit: int | None) -> int | None:
+    """Return a part of a count, which is never larger than the whole; None where either is not reported."""
+    return None if number is None or limit is None else min(number, limit)
+
+
+def add(*counts: int | None) -> int | None:
+    """Add what is known; None when nothing is."""
+    known = [value for value in counts if value is not None]
+    return sum(known) if known else None
+
+
+def seconds(value: object) -> Decimal | None:
+    """Return a duration, exact as it was written; None for what is none."""
+    return _amount(value, MAX_SECONDS)
+
+
+def money(value: object) -> Decimal | None:
+    """Return an amount in US dollars that a provider reports, with ten places; None for what is none."""
+    amount = _amount(value, MAX_COST)
+    return None if amount is None else amount.quantize(COST_PLACES, rounding=ROUND_HALF_EVEN)
+
+
+def service_tier(value: object) -> str | None:
+    """Return the name of a tier that is not the usual one, in lower case; None for that one and for what is no name."""
+    if not isinstance(value, str) or value in USUAL_TIERS or not 0 < len(value) <= MAX_TIER_LENGTH:
+        return None
+    name = value.lower()
+    return None if name in USUAL_TIERS or not name.replace("-", "_").isidentifier() or not name.isascii() else name
+
+
+def _amount(value: object, limit: int) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 <= value <= limit:
+        return None  # NaN is not between them
+    return Decimal(str(value))

@@ -98,6 +98,7 @@ class Dialect:
     error_frame: Callable[[GatewayError, str], bytes]
     is_error_body: Callable[[bytes], bool]
     overloaded_status: int = 503  # what its clients know an overloaded model by
+    empty_budget_status: int = 402  # where clients do not know it, or ask again and again
     headers: tuple[tuple[str, str], ...] = ()  # for upstreams, unless client or operator send their own
     ping: bytes = b""  # a sign of life for a client that waits for its stream to begin; empty: the dialect has none
     counter: TokenCounter | None = None  # None: the dialect has no such endpoint

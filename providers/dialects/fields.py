@@ -67,24 +67,6 @@ def read_object(text: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-class _Answer(msgspec.Struct):
-    """The one member of a whole answer that is read; the rest is skipped without being built."""
-
-    usage: Any = None
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-
-
-def read_usage_member(body: bytes) -> dict[str, Any] | None:
-    """Return the usage object of a whole answer; None where there is none."""
-    try:
-        usage = _decode_answer(body).usage
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return usage if isinstance(usage, dict) else None
-
-
 def require(members: Members, name: str, opening: bytes, what: str) -> None:
     """Raise InvalidRequest unless a member is there and begins as it must."""
     first = members.first_byte(name)

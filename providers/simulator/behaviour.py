@@ -64,6 +64,7 @@ class Behaviour:
     head: float = 0.0  # before the status line
     drip_headers: float = 0.0  # between the lines of the head
     pings: int = 0  # keep-alives spread over `first`
+    linger: float = 0.0  # before what ends the stream
 
     # What is said.
     text: str | None = None  # "echo": the last user message. None: a sentence of our own

@@ -93,7 +93,7 @@ def _ending(behaviour: Behaviour) -> Ending:
 
 
 def _timed(frames: list[Frame], behaviour: Behaviour, envelope: Envelope) -> list[Packet]:
-    """The first content after `first`, the next ones `interval` apart, all else with what came before it."""
+    """The first content after `first`, the next ones `interval` apart, the end after `linger`, all else at once."""
     groups: list[tuple[float, list[bytes]]] = []
     styled: dict[bytes, bytes] = {}
     pause, pings = behaviour.first / (behaviour.pings + 1), behaviour.pings
@@ -102,6 +102,8 @@ def _timed(frames: list[Frame], behaviour: Behaviour, envelope: Envelope) -> lis
         if frame.kind is Kind.CONTENT:
             groups += [(pause, [_style(envelope.keep_alive.lines, behaviour, envelope)]) for _ in range(pings)]
             delay, pause, pings = pause, behaviour.interval, 0
+        elif frame.kind is Kind.TERMINAL:
+            delay = behaviour.linger
         lines = styled.get(frame.lines) or styled.setdefault(frame.lines, _style(frame.lines, behaviour, envelope))
         if delay or not groups:
             groups.append((delay, [lines]))

@@ -28,6 +28,7 @@ ANTHROPIC_MESSAGES = Dialect(
     error_frame=errors.error_frame,
     is_error_body=errors.is_error_body,
     overloaded_status=529,
+    empty_budget_status=429,
     headers=(("anthropic-version", wire.VERSION),),
     counter=COUNTER,
     ping=PING,

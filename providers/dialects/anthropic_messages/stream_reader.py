@@ -11,7 +11,7 @@ from providers.canonical.events import Event, MessageEnd, Stop
 from providers.canonical.parts import Foreign, Part, Text, Thinking, ToolCall
 from providers.canonical.seals import Seal
 from providers.dialects.anthropic_messages.block_reader import read_citation
-from providers.dialects.anthropic_messages.usage import merge_report, usage_of
+from providers.dialects.anthropic_messages.usage import merge_report, opening_report, usage_of
 from providers.dialects.anthropic_messages.weights import foreign_block
 from providers.dialects.anthropic_messages.wire import REDACTED, STOPS
 from providers.dialects.nodes import Node
@@ -58,7 +58,7 @@ class MessagesReader(EventReader):
             case "content_block_stop":
                 self._block_stop(event["index"])
             case "message_start":
-                self._message_start(event.get("message"))
+                self._message_start(event.get("message"), is_whole=False)
             case "message_delta":
                 self._message_delta(event.get("delta"), event.get("usage"))
             case "message_stop":
@@ -84,17 +84,17 @@ class MessagesReader(EventReader):
         if message.get("type") == "error" or "content" not in message:
             self._error(message.get("error") or NO_ANSWER)
             return
-        self._message_start(message)
+        self._message_start(message, is_whole=True)
         for index, block in enumerate(message.get("content") or ()):
             self._block_start(index, block)
             self._block_stop(index)
         self._message_delta(message, None)
         self._message_stop()
 
-    def _message_start(self, message: Any) -> None:
+    def _message_start(self, message: Any, *, is_whole: bool) -> None:
         fields = message if isinstance(message, dict) else {}
         self._start(id=_word(fields.get("id")), model=_word(fields.get("model")))
-        self._count(fields.get("usage"))
+        self._count(fields.get("usage") if is_whole else opening_report(fields))
 
     def _message_delta(self, delta: Any, usage: Any) -> None:
         if isinstance(delta, dict):

@@ -7,7 +7,7 @@ from typing import Any
 
 from providers.canonical.inbound import Facts
 from providers.canonical.usage import count
-from providers.dialects.anthropic_messages.usage import merge_report, usage_of
+from providers.dialects.anthropic_messages.usage import merge_report, opening_report, usage_of
 from providers.dialects.watch import StreamWatch
 from providers.wire.sse import holds_objects
 
@@ -15,10 +15,11 @@ from providers.wire.sse import holds_objects
 class MessagesWatch(StreamWatch):
     """Watches a stream of Messages."""
 
-    __slots__ = ("_has_stop_reason", "_reported")
+    __slots__ = ("_has_counts", "_has_stop_reason", "_reported")
 
     def __init__(self, facts: Facts) -> None:
         super().__init__()
+        self._has_counts = False  # of what came out
         self._has_stop_reason = False
         self._reported: dict[str, Any] = {}  # usage as it came, the newest of each field
 
@@ -45,24 +46,26 @@ class MessagesWatch(StreamWatch):
                 return False
             case "message_start":
                 message = event.get("message")
-                self._count(message.get("usage") if isinstance(message, dict) else None)
+                self._count(opening_report(message) if isinstance(message, dict) else None)
             case "message_delta":
                 self.has_content = True
-                self.is_usage_final = self._count(event.get("usage")) or self.is_usage_final
                 delta = event.get("delta")
                 if isinstance(delta, dict) and delta.get("stop_reason"):
                     self._has_stop_reason = True
+                self._has_counts = self._count(event.get("usage")) or self._has_counts
+                self.is_usage_final = self._has_stop_reason and self._has_counts and self.usage.is_complete
             case "content_block_start":
                 self.has_content = self.has_content or _is_content(event.get("content_block"))
             case "content_block_delta":
                 self.has_content = True
         return True
 
-    def _count(self, usage: Any) -> bool:
-        """Take a report; return whether it says how much came out.
+    def _finish(self, terminal: bytes) -> None:
+        super()._finish(terminal)
+        self.is_usage_final = self._has_counts and self.usage.is_complete
 
-        `message_delta` repeats the sum of the cache writes without their kinds, which `message_start` told.
-        """
+    def _count(self, usage: Any) -> bool:
+        """Take a report; return whether it says how much came out."""
         if not isinstance(usage, dict):
             return False
         merge_report(self._reported, usage)

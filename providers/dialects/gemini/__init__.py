@@ -37,5 +37,6 @@ GEMINI = Dialect(
     write_error=errors.write_error,
     error_frame=errors.error_frame,
     is_error_body=errors.is_error_body,
+    empty_budget_status=429,
     counter=tokens.COUNTER,
 )

@@ -24,10 +24,14 @@ SIGNS = (
 CONFIG = ("generationConfig", "generation_config")
 
 
-class _Config(msgspec.Struct, rename={"limit": "maxOutputTokens", "thinking": "thinkingConfig"}):
+class _Config(
+    msgspec.Struct, rename={"limit": "maxOutputTokens", "choices": "candidateCount", "thinking": "thinkingConfig"}
+):
     """What is read of a generation's settings, in both spellings."""
 
     limit: Any = None
+    choices: Any = None
+    candidate_count: Any = None
     max_output_tokens: Any = None
     thinking: Any = None
     thinking_config: Any = None
@@ -48,6 +52,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
         size=len(members.raw),
         is_stream=operation.name == STREAM.name,
         max_output_tokens=limit if limit is not None else count(config.max_output_tokens),
+        choices=count(config.choices) or count(config.candidate_count) or 1,
         needs=Needs(members, partial(_needs, config=config)),
     )
 

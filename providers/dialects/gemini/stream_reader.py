@@ -12,7 +12,7 @@ from providers.canonical.identifiers import make_call_id
 from providers.canonical.parts import Citation, Foreign, Text, Thinking, ToolCall
 from providers.dialects.gemini import media
 from providers.dialects.gemini.spelling import read_node
-from providers.dialects.gemini.usage import usage_of
+from providers.dialects.gemini.usage import merge_report, usage_of
 from providers.dialects.gemini.weights import PART, PART_WEIGHTS
 from providers.dialects.gemini.wire import FAILURES, NAME, STOPS
 from providers.dialects.nodes import Node
@@ -55,18 +55,19 @@ class GenerateContentReader(EventReader):
             return
         self._id = self._id or str(chunk.get("responseId") or "")
         self._start(id=self._id, model=str(chunk.get("modelVersion") or ""))
-        self._count(chunk.get("usageMetadata"))
-        for candidate in chunk.get("candidates") or ():
+        candidates, feedback = chunk.get("candidates") or (), chunk.get("promptFeedback") or {}
+        is_last = bool(feedback.get("blockReason")) or any(each.get("finishReason") for each in candidates)
+        self._count(chunk.get("usageMetadata"), is_last=is_last)
+        for candidate in candidates:
             if not candidate.get("index"):
                 self._candidate(candidate)
-        feedback = chunk.get("promptFeedback") or {}
         if feedback.get("blockReason"):
             said = feedback.get("blockReasonMessage") or f"{BLOCKED}: {feedback['blockReason']}."
             self._stop, self._said = "refusal", str(said)
 
-    def _count(self, usage: Any) -> None:
+    def _count(self, usage: Any, *, is_last: bool) -> None:
         if isinstance(usage, dict):
-            self._reported |= {name: value for name, value in usage.items() if value is not None}
+            merge_report(self._reported, usage, is_last=is_last)
             self._report(usage_of(self._reported))
 
     def _candidate(self, candidate: Node) -> None:

@@ -7,7 +7,7 @@ Chunks may follow the one with the finish reason, so that one is held back until
 from typing import Any
 
 from providers.canonical.inbound import Facts
-from providers.dialects.gemini.usage import usage_of
+from providers.dialects.gemini.usage import merge_report, usage_of
 from providers.dialects.watch import NOT_JSON, StreamWatch
 from providers.wire.json import read_json
 from providers.wire.sse import frame_event, frames
@@ -53,11 +53,11 @@ class GenerateContentWatch(StreamWatch):
         if chunk.get("error"):
             self.error = error_text(chunk["error"])
             return False
-        self._count(chunk.get("usageMetadata"))
-        if self._look_at(chunk):
+        is_last = self._look_at(chunk)
+        self._count(chunk.get("usageMetadata"), is_last=is_last)
+        if is_last:
             self._held = frame
-            return False
-        return True
+        return not is_last
 
     def _look_at(self, chunk: dict[str, Any]) -> bool:
         """Note what a chunk says; return whether it may be the last."""
@@ -74,15 +74,15 @@ class GenerateContentWatch(StreamWatch):
         self.has_content = self.has_content or is_last or _has_parts(candidates)
         return is_last
 
-    def _count(self, usage: Any) -> None:
+    def _count(self, usage: Any, *, is_last: bool) -> None:
         if isinstance(usage, dict):
-            self._reported |= {name: value for name, value in usage.items() if isinstance(value, int | float)}
+            merge_report(self._reported, usage, is_last=is_last)
             self.usage = usage_of(self._reported)
 
     def _ends_whole(self) -> bool:
         if self._has_finish_reason:
             self._finish(self._held)
-            self.is_usage_final = self.usage.output is not None
+            self.is_usage_final = self.usage.is_complete
         return self._has_finish_reason
 
 

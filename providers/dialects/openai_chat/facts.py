@@ -29,6 +29,7 @@ def read_facts(members: Members, operation: Operation) -> Facts:
         is_stream=is_stream,
         wants_usage=not is_stream or _wants_usage(members),
         max_output_tokens=max_tokens if max_tokens is not None else read_count(members, "max_tokens"),
+        choices=read_count(members, "n") or 1,
         end_user=_end_user(members),
         session=clean_name(read_value(members, "prompt_cache_key")),
         needs=Needs(members, _needs),

@@ -13,7 +13,7 @@ from providers.dialects.openai_chat.call_parts import Call
 from providers.dialects.openai_chat.delta_reader import DeltaReader, text_of
 from providers.dialects.openai_chat.errors import error_code, error_text
 from providers.dialects.openai_chat.reasoning import split
-from providers.dialects.openai_chat.usage import reported_usage, usage_of
+from providers.dialects.openai_chat.usage import take_chunk, usage_of
 from providers.dialects.openai_chat.wire import (
     BROKEN_FINISHES,
     NO_STOP_SEQUENCES,
@@ -33,11 +33,12 @@ REASONING_FIELDS = frozenset({REASONING_DETAILS, *REASONING_TEXTS})
 class ChatReader(DeltaReader):
     """Reads a stream of Chat Completions; a whole answer is one chunk of it."""
 
-    __slots__ = ("_finish_reason", "_sequence")
+    __slots__ = ("_finish_reason", "_reported", "_sequence")
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
         self._finish_reason = ""
+        self._reported: dict[str, Any] = {}  # usage as it came, the newest of each field
         self._sequence: str | None = None  # the stop sequence that was met
 
     def read_whole(self, body: bytes) -> list[Event]:
@@ -71,8 +72,8 @@ class ChatReader(DeltaReader):
                 delta = choice.get("delta")
                 self._read_delta(delta if isinstance(delta, dict) else {})
                 self._read_finish(choice)
-        self._read_usage(chunk)
-        if self._finish_reason and not choices and not self.is_ended and reported_usage(chunk) is not None:
+        is_counted = self._read_usage(chunk)
+        if self._finish_reason and not choices and not self.is_ended and is_counted:
             self._end()
 
     def _read_answer(self, answer: dict[str, Any]) -> None:
@@ -100,10 +101,13 @@ class ChatReader(DeltaReader):
             self._id, model = (text_of(chunk.get(name)) for name in ("id", "model"))
             self._start(id=self._id, model=model)
 
-    def _read_usage(self, chunk: dict[str, Any]) -> None:
-        usage = reported_usage(chunk)
-        if usage is not None and not self.is_ended:
-            self._report(usage_of(usage))
+    def _read_usage(self, chunk: dict[str, Any]) -> bool:
+        """Take a report; return whether it says how much came out."""
+        if not take_chunk(self._reported, chunk) or self.is_ended:
+            return False
+        usage = usage_of(self._reported)
+        self._report(usage)
+        return usage.output is not None
 
     def _read_finish(self, choice: dict[str, Any]) -> None:
         if choice.get("error"):

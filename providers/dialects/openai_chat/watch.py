@@ -4,7 +4,7 @@ from typing import Any
 
 from providers.canonical.inbound import Facts
 from providers.dialects.openai_chat.errors import error_text
-from providers.dialects.openai_chat.usage import reported_usage, usage_of
+from providers.dialects.openai_chat.usage import take_chunk, usage_of
 from providers.dialects.watch import StreamWatch
 from providers.wire.sse import holds_objects
 
@@ -12,12 +12,13 @@ from providers.wire.sse import holds_objects
 class ChatWatch(StreamWatch):
     """Watches a stream of Chat Completions."""
 
-    __slots__ = ("_has_finish_reason", "_is_withholding_usage")
+    __slots__ = ("_has_finish_reason", "_is_withholding_usage", "_reported")
 
     def __init__(self, facts: Facts) -> None:
         super().__init__()
         self._has_finish_reason = False
         self._is_withholding_usage = not facts.wants_usage
+        self._reported: dict[str, Any] = {}  # usage as it came, the newest of each field
 
     @staticmethod
     def _is_plain(data: bytes) -> bool:
@@ -38,7 +39,7 @@ class ChatWatch(StreamWatch):
 
     def _finish(self, terminal: bytes) -> None:
         super()._finish(terminal)
-        self.is_usage_final = self.usage.output is not None
+        self.is_usage_final = self.usage.is_complete
 
     def _passes_data(self, data: bytes, frame: bytes) -> bool:
         if data.strip() == b"[DONE]":
@@ -52,12 +53,11 @@ class ChatWatch(StreamWatch):
             return False
         choices = chunk.get("choices")
         self._look_at(choices if isinstance(choices, list) else [])
-        usage = reported_usage(chunk)
-        if usage is None:
+        if not take_chunk(self._reported, chunk):
             return True
-        self.usage = self.usage.merge(usage_of(usage))
+        self.usage = usage_of(self._reported)
         if self._has_finish_reason or not choices:  # some count along with every chunk
-            self.is_usage_final = self.usage.output is not None
+            self.is_usage_final = self.usage.is_complete
         return bool(choices) or not self._is_withholding_usage
 
     def _look_at(self, choices: list[Any]) -> None:

@@ -16,7 +16,7 @@ from providers.dialects.openai_responses.errors import error_text
 from providers.dialects.openai_responses.open_items import Item, Opened, name_of, rest_of
 from providers.dialects.openai_responses.part_reader import SEPARATOR, read_citation, reasoning_text, split_data_url
 from providers.dialects.openai_responses.spelling import Form, keep
-from providers.dialects.openai_responses.usage import usage_of
+from providers.dialects.openai_responses.usage import report_of
 from providers.dialects.openai_responses.weights import FOREIGN_ITEMS, MESSAGE, OTHER_ITEM
 from providers.dialects.openai_responses.wire import NAME
 from providers.dialects.reader import MAKES_NO_SENSE, NONSENSE, EventReader
@@ -106,12 +106,13 @@ class ResponsesReader(EventReader):
     def _conclude(self, response: Node) -> None:
         """End the answer: with what the final response says that was not said before."""
         self._begin(response)
-        status, usage = response.get("status"), response.get("usage")
+        status = response.get("status")
         if status not in ("failed", "cancelled"):
             for index, item in enumerate(response.get("output") or []):
                 self._done(self._place(index, item), item)
-        if isinstance(usage, dict):
-            self._report(usage_of(usage))
+        usage = report_of(response)
+        if usage is not None:
+            self._report(usage)
         match status:
             case "completed" | None:
                 self._finish(MessageEnd(stop=self._stop()))

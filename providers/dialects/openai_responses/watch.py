@@ -1,10 +1,8 @@
 """Watching a stream that is passed through."""
 
-from typing import Any
-
 from providers.canonical.inbound import Facts
 from providers.dialects.openai_responses.errors import error_text
-from providers.dialects.openai_responses.usage import usage_of
+from providers.dialects.openai_responses.usage import report_of
 from providers.dialects.openai_responses.wire import KNOWN_CODES
 from providers.dialects.watch import StreamWatch
 from providers.wire.sse import holds_objects
@@ -45,8 +43,10 @@ class ResponsesWatch(StreamWatch):
             self._fail(event.get("error") or event)
             return False
         response = event.get("response")
-        if kind in ENDS or kind == "response.failed":
-            self._count(response if isinstance(response, dict) else {})
+        if (kind in ENDS or kind == "response.failed") and isinstance(response, dict):
+            # The counts of an answer that was cut off or failed are as good as any.
+            self.usage = report_of(response) or self.usage
+            self.is_usage_final = self.usage.is_complete
         if kind in ENDS:
             self.has_content = True
             self._finish(frame)
@@ -56,13 +56,6 @@ class ResponsesWatch(StreamWatch):
             return False
         self.has_content = self.has_content or is_content(kind)
         return True
-
-    def _count(self, response: dict[str, Any]) -> None:
-        """Take the counts; those of an answer that was cut off or failed are as good as any."""
-        usage = response.get("usage")
-        if isinstance(usage, dict):
-            self.usage = self.usage.merge(usage_of(usage))
-            self.is_usage_final = self.usage.output is not None
 
     def _fail(self, error: object) -> None:
         self.error = error_text(error)

@@ -21,15 +21,10 @@ def writes(total: Any = None, minutes: Any = None, hour: Any = None) -> dict[str
     [
         ({"input_tokens": 10, "output_tokens": 5}, Usage(input=10, output=5)),
         ({"input_tokens": 0, "cache_read_input_tokens": 7}, Usage(input=0, cache_read=7)),
-        ({"cache_creation_input_tokens": 30}, Usage(cache_write_5m=30)),
-        (writes(30, 10, 20), Usage(cache_write_5m=10, cache_write_1h=20)),
-        (writes(30, None, 20), Usage(cache_write_5m=10, cache_write_1h=20)),
-        (writes(30, 10), Usage(cache_write_5m=30)),
-        (writes(None, 10, 20), Usage(cache_write_5m=10, cache_write_1h=20)),
-        (writes(0, 10, 20), Usage(cache_write_5m=10, cache_write_1h=20)),
-        (writes(40, 10, 20), Usage(cache_write_5m=20, cache_write_1h=20)),
-        (writes(-5, -5, -5), Usage()),
-        ({"cache_creation_input_tokens": 3, "cache_creation": "x"}, Usage(cache_write_5m=3)),
+        (
+            {"cache_read_input_tokens": 7, "cache_creation_input_tokens": 30, "output_tokens": 5},
+            Usage(output=5),  # what went in will be estimated, all of it
+        ),
         ({"output_tokens": 5, "output_tokens_details": {"thinking_tokens": 9}}, Usage(output=5, reasoning=5)),
         ({"output_tokens": 5, "output_tokens_details": None}, Usage(output=5)),
         ({"server_tool_use": {"web_search_requests": 1}}, NOTHING_REPORTED),
@@ -37,6 +32,24 @@ def writes(total: Any = None, minutes: Any = None, hour: Any = None) -> dict[str
 )
 def test_it_reads_the_counts(usage: dict[str, Any], expected: Usage):
     assert usage_of(usage) == expected
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"cache_creation_input_tokens": 30}, Usage(input=0, cache_write_5m=30)),
+        (writes(30, 10, 20), Usage(input=0, cache_write_5m=10, cache_write_1h=20)),
+        (writes(30, None, 20), Usage(input=0, cache_write_5m=10, cache_write_1h=20)),
+        (writes(30, 10), Usage(input=0, cache_write_5m=30)),
+        (writes(None, 10, 20), Usage(input=0, cache_write_5m=10, cache_write_1h=20)),
+        (writes(0, 10, 20), Usage(input=0, cache_write_5m=10, cache_write_1h=20)),
+        (writes(40, 10, 20), Usage(input=0, cache_write_5m=20, cache_write_1h=20)),
+        (writes(-5, -5, -5), Usage(input=0)),
+        ({"cache_creation_input_tokens": 3, "cache_creation": "x"}, Usage(input=0, cache_write_5m=3)),
+    ],
+)
+def test_it_reads_what_was_written_to_the_cache(usage: dict[str, Any], expected: Usage):
+    assert usage_of({"input_tokens": 0, **usage}) == expected
 
 
 @pytest.mark.parametrize("one", ABSURD)

@@ -147,7 +147,7 @@ def test_usage_of_a_stream_and_of_a_whole_answer_are_equal(play):
 def test_usage_is_final_with_the_last_report_only():
     seen = watch()
     seen.observe(START + OPEN + said("a"))
-    assert (seen.usage, seen.is_usage_final) == (Usage(input=12, output=1), False)
+    assert (seen.usage, seen.is_usage_final) == (Usage(input=12), False)
     seen.observe(CLOSE + END)
     assert (seen.usage, seen.is_usage_final) == (USED, True)
 
@@ -155,7 +155,7 @@ def test_usage_is_final_with_the_last_report_only():
 @pytest.mark.parametrize("usage", [None, {}, [], "x", {"output_tokens": None}, {"output_tokens": "9"}])
 def test_an_end_that_reports_nothing_makes_no_usage_final(play, usage: object):
     played = play(watch(), [START, OPEN, said("a"), end(usage), STOP])
-    assert played.watch.usage == Usage(input=12, output=1)
+    assert played.watch.usage == Usage(input=12)
     assert not played.watch.is_usage_final
     assert played.watch.is_finished
 

@@ -213,6 +213,16 @@ async def test_it_waits_before_the_first_chunk_and_between_chunks(chat):
     assert b"[DONE]" in reply.packets[-1]
 
 
+async def test_it_can_wait_before_what_ends_the_stream(chat, message):
+    for reply, before, last in (
+        (await chat("[[linger=0.05 chunks=1]]", stream=True), b'"finish_reason":"stop"', b"[DONE]"),
+        (await message("[[linger=0.05 chunks=1]]", stream=True), b'"message_delta"', b"message_stop"),
+    ):
+        assert before in reply.packets[-2]
+        assert last in reply.packets[-1]
+        assert reply.times[-1] - reply.times[-2] > 0.03
+
+
 async def test_a_whole_answer_takes_as_long_as_its_stream(chat):
     started = time.perf_counter()
     await chat("[[first=0.05 interval=0.02 chunks=4]]")
