@@ -5,99 +5,103 @@ what was really inserted is added to the rollups. A drain that dies between its 
 batch to be read again, which then inserts nothing.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from time import time
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 import psycopg
-import redis
 import structlog
 from django.db import DataError, IntegrityError, connection, transaction
 
 from gateway_site.infra.telemetry import ledger_lag, ledger_records, queue_depth
+from tenants.budget_alerts import note_spend
+from tenants.ledger_copy import COLUMNS, copy_line, moment
 from tenants.limits.admission import USAGE_STREAM
-from tenants.models import UsageDay, UsageHour
-from tenants.models.ledger import TOKEN_FIELDS
+from tenants.models.ledger import ERRORS, TOKEN_FIELDS
 from tenants.usage_event import UsageEvent, decode
+
+if TYPE_CHECKING:
+    import redis
 
 log = structlog.get_logger("tollgate.ledger")
 
 GROUP = "ledger"
 CONSUMER = "drain"
 BATCH = 2_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DRAIN_SECONDS = 5.0
 DRAIN_LOCK = 0x70110002  # of Postgres' advisory locks: one drain at a time
 REFUSED_STREAM = b"tollgate:usage:unreadable"
+LOST = "lost"
 # What is wrong with an event and not with the database; COPY raises psycopg's own errors.
 UNSTORABLE = (DataError, IntegrityError, psycopg.DataError, ValueError, OverflowError)
 
 type Entry = tuple[bytes, dict[bytes, bytes]]  # of the stream: its id and its fields
 
-COLUMNS = (
-    "request_id",
-    "started_at",
-    "correlation_id",
-    "tenant_id",
-    "project",
-    "api_key_id",
-    "end_user",
-    "dialect",
-    "alias",
-    "route",
-    "provider",
-    "deployment",
-    "model",
-    "is_streamed",
-    "status",
-    "outcome",
-    "error_code",
-    "attempts",
-    "dialect_upstream",
-    "losses",
-    "trace",
-    *TOKEN_FIELDS,
-    "cost",
-    "cost_price",
-    "currency",
-    "cost_status",
-    "written_off",
-    "reported_cost",
-    "units",
-    "service_tier",
-    "budgets",
-    "corrects",
-    "latency_ms",
-    "first_token_ms",
-    "overhead_us",
-    "revision",
-    "worker",
-)
-ROLLUP_KEYS = (
-    "tenant_id",
-    "project",
-    "api_key_id",
-    "alias",
-    "provider",
-    "deployment",
-    "outcome",
-    "cost_status",
-    "currency",
-)
-ROLLUP_SUMS = {
-    "requests": "count(*) FILTER (WHERE corrects IS NULL)",
-    **{field: f"coalesce(sum({field}), 0)" for field in TOKEN_FIELDS},
-    "cost": "sum(cost)",
-    "cost_price": "coalesce(sum(cost_price), 0)",
-    "written_off": "sum(written_off)",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollup:
+    """A table of sums: its columns, and how each comes from records."""
+
+    table: str
+    keys: Mapping[str, str]  # in the order of its unique index
+    sums: Mapping[str, str]
+    condition: str = "true"  # which records are in it
+
+
+_MONEY = {"cost": "sum(cost)", "cost_price": "coalesce(sum(cost_price), 0)", "written_off": "sum(written_off)"}
+_TOKENS = {field: f"coalesce(sum({field}), 0)" for field in TOKEN_FIELDS}
+_REQUESTS = "count(*) FILTER (WHERE corrects IS NULL)"
+_SUMS = {
+    "requests": _REQUESTS,
+    **_TOKENS,
+    **_MONEY,
     "latency_ms": "sum(latency_ms)",
     "first_token_ms": "coalesce(sum(first_token_ms), 0)",
     "first_tokens": "count(first_token_ms)",
 }
+
+
+def _by_time(table: str, period: str) -> Rollup:
+    names = (
+        "tenant_id",
+        "project",
+        "api_key_id",
+        "alias",
+        "provider",
+        "deployment",
+        "outcome",
+        "cost_status",
+        "currency",
+    )
+    starts_at = f"date_trunc('{period}', started_at, 'UTC')"
+    return Rollup(table=table, keys={"starts_at": starts_at, **{name: name for name in names}}, sums=_SUMS)
+
+
+BY_HOUR = _by_time("tenants_usagehour", "hour")
+BY_DAY = _by_time("tenants_usageday", "day")
+BY_END_USER = Rollup(
+    table="tenants_usageenduserday",
+    keys={
+        "tenant_id": "tenant_id",
+        "day": "(started_at AT TIME ZONE 'UTC')::date",
+        **{name: name for name in ("end_user", "project", "api_key_id", "alias", "currency")},
+    },
+    sums={
+        "requests": _REQUESTS,
+        "errors": f"count(*) FILTER (WHERE outcome IN ({', '.join(map(repr, ERRORS))}))",
+        "unpriced": "count(*) FILTER (WHERE cost_status = 'unpriced' AND corrects IS NULL)",
+        **_TOKENS,
+        **_MONEY,
+    },
+    condition="end_user <> ''",
+)
+ROLLUPS = (BY_HOUR, BY_DAY, BY_END_USER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +112,21 @@ class Drained:
     records: int  # of them new to the ledger
 
 
-def drain(client: redis.Redis, *, limit: int | None = None) -> Drained:
-    """Move everything that waits in the stream into the ledger; does nothing while another drain is at it."""
+def drain(client: "redis.Redis", *, limit: int | None = None) -> Drained:
+    """Move what waits in the stream into the ledger; does nothing while another drain is at it.
+
+    It ends though more keeps coming, and after DRAIN_SECONDS whatever waits: others wait for its lock.
+    """
     _ensure_group(client)
     events = records = 0
-    with _drain_lock() as is_ours:
+    until = monotonic() + DRAIN_SECONDS
+    with drain_lock() as is_ours:
         if not is_ours:
             return Drained(events=0, records=0)
         for batch in _batches(client):
             records += _store_batch(client, batch)
             events += len(batch)
-            if limit is not None and events >= limit:
+            if (limit is not None and events >= limit) or monotonic() > until:
                 break
     queue_depth.set(client.xlen(USAGE_STREAM))
     return Drained(events=events, records=records)
@@ -140,40 +148,211 @@ def partition_name(day: date) -> str:
 
 
 def write_records(events: Sequence[UsageEvent]) -> int:
-    """Insert what the ledger does not have yet, and add it to the rollups; returns how many were new."""
-    for day in sorted({_moment(event).date() for event in events}):
+    """Insert what the ledger does not have yet, and add it to rollups and budgets; returns how many were new.
+
+    In a transaction of the caller's.
+    """
+    for day in sorted({moment(event).date() for event in events}):
         ensure_partition(day)
     with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMPORARY TABLE incoming (LIKE tenants_usagerecord INCLUDING DEFAULTS) ON COMMIT DROP")
-        columns = ", ".join(COLUMNS)
-        with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:
-            for event in events:
-                copy.write_row(_row(event))
+        _remove_lost(cursor, [event.request_id for event in events if event.replaces_lost])
+        with _temporary(cursor, "incoming", "fresh"):
+            count = _insert(cursor, _without_replaced(cursor, events))
+            if count:
+                _add_up(cursor, "fresh")
+                note_spend({name for event in events for name in event.budgets})
+    return count
+
+
+def write_new_records(events: Sequence[UsageEvent]) -> int:
+    """Insert records that are certainly not in the ledger, of days that have partitions; for made-up ones.
+
+    In a transaction of the caller's.
+    """
+    columns = ", ".join(COLUMNS)
+    with connection.cursor() as cursor, _temporary(cursor, "fresh"):
+        with cursor.copy(f"COPY fresh ({columns}) FROM STDIN") as copy:
+            copy.write("".join(map(copy_line, events)))
+        cursor.execute(f"INSERT INTO tenants_usagerecord ({columns}) SELECT {columns} FROM fresh")
+        count = int(cursor.rowcount)
+        _add_up(cursor, "fresh")
+    return count
+
+
+def spend_by_counter(budget_ids: Sequence[int], since: datetime) -> dict[str, Decimal]:
+    """Sum the records that began since then, per counter of these budgets: what `BudgetSpend` ought to say of it.
+
+    Reads every record since then, so it is for proofs and repairs. Records that retention has dropped are missing.
+    """
+    with connection.cursor() as cursor:
         cursor.execute(
-            f"CREATE TEMPORARY TABLE fresh (LIKE tenants_usagerecord) ON COMMIT DROP; "
-            f"WITH inserted AS (INSERT INTO tenants_usagerecord ({columns}) SELECT {columns} FROM incoming "
-            f"ON CONFLICT DO NOTHING RETURNING {columns}) "
-            f"INSERT INTO fresh ({columns}) SELECT {columns} FROM inserted"
+            "SELECT counter, sum(cost) FROM tenants_usagerecord CROSS JOIN unnest(budgets) counter"
+            " WHERE started_at >= %s AND split_part(counter, '.', 1)::bigint = ANY(%s) GROUP BY counter",
+            [since, list(budget_ids)],
         )
-        for table, period in ((UsageHour._meta.db_table, "hour"), (UsageDay._meta.db_table, "day")):
-            cursor.execute(_rollup_sql(table, period))
-        cursor.execute("SELECT count(*) FROM fresh")
-        (count,) = cursor.fetchone()
-    return int(count)
+        return dict(cursor.fetchall())
 
 
-def _batches(client: redis.Redis) -> Iterator[list[Entry]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """What still waits in the stream."""
+
+    spend: Mapping[str, Decimal] = field(default_factory=dict)  # per counter
+    events: int = 0
+    last_id: bytes = b"0-0"  # of the last entry read; what comes later is not in it
+
+
+def pending_spend(client: "redis.Redis") -> Pending:
+    """Sum the costs per counter of what the ledger does not have yet.
+
+    Call it with `drain_lock` held: else a drain moves entries to the ledger between this and reading `BudgetSpend`.
+    """
+    spend: dict[str, Decimal] = {}
+    count, last_id = 0, b"0-0"
+    counted: set[str] = set()
+    while entries := _entries_after(client, last_id):
+        last_id = entries[-1][0]
+        for event in _unwritten(_decoded(entries)):
+            if event.request_id not in counted:
+                counted.add(event.request_id)
+                count += 1
+                for counter in event.budgets:
+                    spend[counter] = spend.get(counter, Decimal(0)) + event.cost
+    return Pending(spend=spend, events=count, last_id=last_id)
+
+
+@contextmanager
+def drain_lock(*, waits: bool = False) -> Iterator[bool]:
+    """Keep every other drain out meanwhile; yields whether that worked, which is certain for one that waits."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {'pg_advisory_lock' if waits else 'pg_try_advisory_lock'}(%s)", [DRAIN_LOCK])
+        (answer,) = cursor.fetchone()
+    is_ours = waits or bool(answer)
+    try:
+        yield is_ours
+    finally:
+        if is_ours:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [DRAIN_LOCK])
+
+
+def _entries_after(client: "redis.Redis", last_id: bytes) -> list[Entry]:
+    entries: Any = client.xrange(USAGE_STREAM, min=b"(" + last_id, count=BATCH)
+    return [entry for entry in entries if entry[1]]
+
+
+def _decoded(entries: Iterable[Entry]) -> list[UsageEvent]:
+    """Leave out what no drain could store, and lost requests, which cost nothing."""
+    events = []
+    for _, fields in entries:
+        with suppress(msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError):
+            event = decode(fields[b"event"])
+            UUID(event.request_id)
+            moment(event)
+            if event.outcome != LOST:
+                events.append(event)
+    return events
+
+
+def _unwritten(events: Sequence[UsageEvent]) -> list[UsageEvent]:
+    """Leave out what is in the ledger, though its entry was not deleted yet: a drain may end in between."""
+    if not events:
+        return []
+    moments = [moment(event) for event in events]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT request_id FROM tenants_usagerecord"
+            " WHERE request_id = ANY(%s::uuid[]) AND started_at BETWEEN %s AND %s AND outcome <> %s",
+            [[event.request_id for event in events], min(moments), max(moments), LOST],
+        )
+        written = {request_id for (request_id,) in cursor.fetchall()}
+    return [event for event in events if UUID(event.request_id) not in written]
+
+
+def _without_replaced(cursor: Any, events: Sequence[UsageEvent]) -> Sequence[UsageEvent]:
+    """Leave out lost requests that ended after all, be it in this batch or in an earlier one."""
+    lost = [event.request_id for event in events if event.outcome == LOST]
+    if not lost:
+        return events
+    cursor.execute(
+        "SELECT request_id FROM tenants_usagerecord WHERE request_id = ANY(%s::uuid[]) AND outcome <> %s", [lost, LOST]
+    )
+    ended = {request_id for (request_id,) in cursor.fetchall()}
+    ended |= {UUID(event.request_id) for event in events if event.replaces_lost}
+    return [event for event in events if event.outcome != LOST or UUID(event.request_id) not in ended]
+
+
+def _remove_lost(cursor: Any, request_ids: Sequence[str]) -> None:
+    """Take the records of lost requests out of the ledger and its sums: they have ended after all."""
+    if not request_ids:
+        return
+    columns = ", ".join(COLUMNS)
+    with _temporary(cursor, "gone"):
+        cursor.execute(
+            "WITH removed AS (DELETE FROM tenants_usagerecord"
+            f" WHERE request_id = ANY(%s::uuid[]) AND outcome = %s RETURNING {columns})"
+            f" INSERT INTO gone ({columns}) SELECT {columns} FROM removed",
+            [list(request_ids), LOST],
+        )
+        if cursor.rowcount:
+            _add_up(cursor, "gone", sign="-")
+            for rollup in ROLLUPS:
+                cursor.execute(_emptied_sql(rollup))
+
+
+@contextmanager
+def _temporary(cursor: Any, *names: str) -> Iterator[None]:
+    """Make tables like the ledger for a while; what fails undoes them with its transaction."""
+    cursor.execute(
+        "; ".join(f"CREATE TEMPORARY TABLE {name} (LIKE tenants_usagerecord INCLUDING DEFAULTS)" for name in names)
+    )
+    yield
+    cursor.execute(f"DROP TABLE {', '.join(names)}")
+
+
+def _insert(cursor: Any, events: Sequence[UsageEvent]) -> int:
+    """Put what is new into the ledger, and into the temporary table `fresh`; returns how many rows that were."""
+    if not events:
+        return 0
+    columns = ", ".join(COLUMNS)
+    with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:
+        copy.write("".join(map(copy_line, events)))
+    cursor.execute(
+        f"WITH inserted AS (INSERT INTO tenants_usagerecord ({columns}) SELECT {columns} FROM incoming "
+        f"ON CONFLICT DO NOTHING RETURNING {columns}) "
+        f"INSERT INTO fresh ({columns}) SELECT {columns} FROM inserted"
+    )
+    return int(cursor.rowcount)
+
+
+def _add_up(cursor: Any, source: str, *, sign: str = "") -> None:
+    """Add the rows of a table to rollups and budgets; take them out where the sign is a minus."""
+    for rollup in ROLLUPS:
+        cursor.execute(rollup_sql(rollup, source, sign))
+    # In the order of the key, as all of these: two transactions that upsert the same rows differently would deadlock.
+    cursor.execute(
+        "INSERT INTO tenants_budgetspend (counter, budget_id, starts_at, spent, updated_at)"
+        " SELECT counter, split_part(counter, '.', 1)::bigint,"
+        f" to_timestamp(split_part(counter, ':', 2)::bigint), {sign}sum(cost), statement_timestamp()"
+        f" FROM {source} CROSS JOIN unnest(budgets) counter GROUP BY counter ORDER BY counter"
+        " ON CONFLICT (counter) DO UPDATE"
+        " SET spent = tenants_budgetspend.spent + excluded.spent, updated_at = excluded.updated_at"
+    )
+
+
+def _batches(client: "redis.Redis") -> Iterator[list[Entry]]:
     """Yield what was read before and never acknowledged, then what is new."""
     for start in (b"0", b">"):
         while True:
             reply: Any = client.xreadgroup(GROUP, CONSUMER, {USAGE_STREAM: start}, count=BATCH)
             entries = reply[0][1] if reply else []
-            if not entries:
+            if entries:
+                yield entries
+            if len(entries) < BATCH:  # that was all; what has come since waits for the next drain
                 break
-            yield entries
 
 
-def _store_batch(client: redis.Redis, entries: Sequence[Entry]) -> int:
+def _store_batch(client: "redis.Redis", entries: Sequence[Entry]) -> int:
     readable = list(_readable(client, entries))
     records = _write(client, readable)
     if readable:
@@ -187,7 +366,7 @@ def _store_batch(client: redis.Redis, entries: Sequence[Entry]) -> int:
     return records
 
 
-def _readable(client: redis.Redis, entries: Iterable[Entry]) -> Iterator[tuple[Entry, UsageEvent]]:
+def _readable(client: "redis.Redis", entries: Iterable[Entry]) -> Iterator[tuple[Entry, UsageEvent]]:
     for entry in entries:
         try:
             yield entry, decode(entry[1][b"event"])
@@ -195,7 +374,7 @@ def _readable(client: redis.Redis, entries: Iterable[Entry]) -> Iterator[tuple[E
             _set_aside(client, entry, error)
 
 
-def _write(client: redis.Redis, readable: Sequence[tuple[Entry, UsageEvent]]) -> int:
+def _write(client: "redis.Redis", readable: Sequence[tuple[Entry, UsageEvent]]) -> int:
     """Write events; a batch that the database refuses for what is in it is halved until the culprit stands alone."""
     if not readable:
         return 0
@@ -210,57 +389,37 @@ def _write(client: redis.Redis, readable: Sequence[tuple[Entry, UsageEvent]]) ->
     return _write(client, readable[:middle]) + _write(client, readable[middle:])
 
 
-def _set_aside(client: redis.Redis, entry: Entry, error: Exception) -> None:
+def _set_aside(client: "redis.Redis", entry: Entry, error: Exception) -> None:
     # Not dropped: one event of a newer version must not hold up all the others, and can still be read by hand.
     entry_id, fields = entry
     log.error("usage_event_unreadable", id=entry_id.decode(), reason=str(error).strip())
     client.xadd(REFUSED_STREAM, fields or {b"event": b""})  # type: ignore[arg-type]
 
 
-def _row(event: UsageEvent) -> list[Any]:
-    values = msgspec.structs.asdict(event)
-    values["started_at"] = _moment(event)
-    for name in ("attempts", "losses", "units"):
-        values[name] = json.dumps(msgspec.to_builtins(values[name]))
-    if event.trace is not None:
-        # It may quote what clients have written; Postgres refuses this one character, and with it the whole record.
-        values["trace"] = json.dumps(event.trace).replace("\\u0000", "\\ufffd")
-    return [values[column] for column in COLUMNS]
-
-
-def _moment(event: UsageEvent) -> datetime:
-    return EPOCH + timedelta(seconds=event.started_at)  # OverflowError, where fromtimestamp has errors of the system's
-
-
-def _rollup_sql(table: str, period: str) -> str:
-    keys, sums = ", ".join(ROLLUP_KEYS), ", ".join(ROLLUP_SUMS)
-    additions = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in ROLLUP_SUMS)
-    selected = ", ".join(ROLLUP_SUMS.values())
-    start = f"date_trunc('{period}', started_at, 'UTC')"
-    # In the order of the key: two transactions that upsert the same rows in different orders would deadlock.
+def rollup_sql(rollup: Rollup, source: str, sign: str) -> str:
+    keys, columns = ", ".join(rollup.keys), ", ".join((*rollup.keys, *rollup.sums))
+    expressions = ", ".join((*rollup.keys.values(), *(f"{sign}{each}" for each in rollup.sums.values())))
+    additions = ", ".join(f"{column} = {rollup.table}.{column} + excluded.{column}" for column in rollup.sums)
+    positions = ", ".join(str(number + 1) for number in range(len(rollup.keys)))
     return (
-        f"INSERT INTO {table} (starts_at, {keys}, {sums}) "
-        f"SELECT {start}, {keys}, {selected} FROM fresh GROUP BY {start}, {keys} ORDER BY {start}, {keys} "
-        f"ON CONFLICT (starts_at, {keys}) DO UPDATE SET {additions}"
+        f"INSERT INTO {rollup.table} ({columns}) SELECT {expressions} FROM {source} WHERE {rollup.condition} "
+        f"GROUP BY {positions} ORDER BY {positions} ON CONFLICT ({keys}) DO UPDATE SET {additions}"
     )
 
 
-def _ensure_group(client: redis.Redis) -> None:
+def _emptied_sql(rollup: Rollup) -> str:
+    """Delete the rows of which nothing is left: all that they counted was lost requests."""
+    keys, same = ", ".join(rollup.keys), ", ".join(f"{expression} AS {key}" for key, expression in rollup.keys.items())
+    rows = f"SELECT DISTINCT {same} FROM gone WHERE {rollup.condition}"
+    empty = " AND ".join(f"{column} = 0" for column in rollup.sums)
+    return f"DELETE FROM {rollup.table} WHERE ({keys}) IN ({rows}) AND {empty}"
+
+
+def _ensure_group(client: "redis.Redis") -> None:
+    import redis  # 22 MB, which a web worker does not need that only reads from here
+
     try:
         client.xgroup_create(USAGE_STREAM, GROUP, id="0", mkstream=True)
     except redis.ResponseError as error:
         if "BUSYGROUP" not in str(error):
             raise
-
-
-@contextmanager
-def _drain_lock() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [DRAIN_LOCK])
-        (is_ours,) = cursor.fetchone()
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [DRAIN_LOCK])

@@ -1,4 +1,4 @@
-"""Changing the ledger's table while it is used: never to hold it up for long, for migrations.
+"""Changing the ledger's table while it is used: never to hold it up for long, for migrations and retention.
 
 The table is large and always written to. Whoever waits for a lock of the whole table makes all that come later wait
 behind, so waiting is short and tried again; what reads a whole partition does so without a lock that keeps writers out.
@@ -16,7 +16,7 @@ TRIES = 20
 PAUSE_SECONDS = 2.0
 
 
-def alter(schema_editor: Any, statement: str) -> None:
+def alter(schema_editor: Any, statement: str, *, command: str = "manage.py migrate") -> None:
     """Run what takes the table's lock for a moment; gives way to others again and again, and says so in the end."""
     connection = schema_editor.connection
     for rest in reversed(range(TRIES)):
@@ -32,7 +32,7 @@ def alter(schema_editor: Any, statement: str) -> None:
             if not rest:
                 raise OperationalError(
                     f"{TABLE} is in use: somebody reads or writes it in a long transaction (a report, pg_dump). "
-                    "Nothing was changed; run `manage.py migrate` again when that has ended."
+                    f"Nothing was changed; run `{command}` again when that has ended."
                 ) from error
             time.sleep(PAUSE_SECONDS)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -11,17 +12,15 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
-    ChoicesDropdownFilter,
-    DropdownFilter,
-    FieldTextFilter,
-)
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 
-from gateway_site.infra.admin import LedgerAdmin, RecentFilter, badge, plain
+from gateway_site.infra.admin import RecentFilter, badge, plain
+from tenants.admin.keyset import KeysetAdmin, KeysetChangeList
 from tenants.admin.trace import attempt_table, candidate_table, words
-from tenants.models import ApiKey, Tenant, UsageDay, UsageHour, UsageRecord
+from tenants.models import ApiKey, Tenant, UsageDay, UsageEndUserDay, UsageHour, UsageRecord
+from tenants.reports import hours_with, recent_values
+from tenants.retention import stored_days
 from tenants.usage_event import heaviest
 
 OUTCOME_KINDS = {
@@ -32,6 +31,8 @@ OUTCOME_KINDS = {
     "upstream_failed": "danger",
     "cut": "danger",
     "gateway_failed": "danger",
+    "lost": "danger",
+    "correction": "info",
 }
 WEIGHTS = {
     "cosmetic": ("cosmetic", "info"),
@@ -57,6 +58,38 @@ class HoursFilter(RecentFilter):
 class DaysFilter(RecentFilter):
     field = "starts_at"
     default = "31d"
+
+
+class EndUserDaysFilter(DaysFilter):
+    field = "day"
+
+
+class RollupFilter(DropdownFilter):
+    """Chooses among what daily usage has of late: to look through the list itself would take too long."""
+
+    title = parameter_name = ""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = {value} if (value := self.value()) else set()
+        return [(name, name) for name in sorted({*recent_values(self.parameter_name), *chosen} - {""})]
+
+    def has_output(self) -> bool:
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(**{self.parameter_name: value}) if (value := self.value()) else queryset
+
+
+class AliasFilter(RollupFilter):
+    title, parameter_name = "model", "alias"
+
+
+class ProviderFilter(RollupFilter):
+    title = parameter_name = "provider"
+
+
+class DeploymentFilter(RollupFilter):
+    title = parameter_name = "deployment"
 
 
 class TranslationFilter(DropdownFilter):
@@ -95,7 +128,7 @@ class AttemptsFilter(DropdownFilter):
         return queryset
 
 
-class UsageAdmin(LedgerAdmin):
+class UsageAdmin(KeysetAdmin):
     """Columns that records and rollups share."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -148,6 +181,51 @@ def _money(amount: Decimal, currency: str) -> str:
     return f"{plain(amount)} {currency}"
 
 
+class RecordChangeList(KeysetChangeList):
+    """Asks the hourly sums in which hours the records are that a filter leaves: no index knows all that is filtered by."""
+
+    SUMMED: ClassVar = {
+        "tenant__id__exact": "tenant_id",
+        "api_key__id__exact": "api_key_id",
+        "outcome__exact": "outcome",
+        "cost_status__exact": "cost_status",
+        "alias": "alias",
+        "provider": "provider",
+        "deployment": "deployment",
+    }
+
+    def narrowed(self, found: QuerySet[Any], place: Any, is_backwards: bool) -> QuerySet[Any]:
+        given = {name: values[-1] for name, values in self.filter_params.items() if name != "period" and values[-1]}
+        if self.query or not given or not given.keys() <= self.SUMMED.keys():
+            return found
+        days = stored_days()
+        if not days:
+            return found.none()
+        first = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC)
+        hours = hours_with(
+            {self.SUMMED[name]: value for name, value in given.items()},
+            enough=self.list_per_page + 1,
+            since=place if is_backwards else first,
+            until=None if is_backwards else place,
+            newest_first=not is_backwards,
+        )
+        return found.filter(_in_hours(hours)) if hours else found.none()
+
+
+def _in_hours(hours: list[datetime]) -> Q:
+    """Return the condition of records in these hours, as few spans of time."""
+    spans: list[list[datetime]] = []
+    for hour in sorted(hours):
+        if spans and spans[-1][1] == hour:
+            spans[-1][1] = hour + timedelta(hours=1)
+        else:
+            spans.append([hour, hour + timedelta(hours=1)])
+    condition = Q()
+    for begins, ends in spans:
+        condition |= Q(started_at__gte=begins, started_at__lt=ends)
+    return Q(started_at__gte=spans[0][0], started_at__lt=spans[-1][1]) & condition
+
+
 @admin.register(UsageRecord)
 class UsageRecordAdmin(UsageAdmin):
     list_display = (
@@ -168,9 +246,11 @@ class UsageRecordAdmin(UsageAdmin):
         ("api_key", AutocompleteSelectFilter),
         ("outcome", ChoicesDropdownFilter),
         ("cost_status", ChoicesDropdownFilter),
+        AliasFilter,
+        ProviderFilter,
+        DeploymentFilter,
         TranslationFilter,
         AttemptsFilter,
-        ("alias", FieldTextFilter),
     )
     search_fields = ("request_id", "correlation_id")
     search_help_text = "A whole request or correlation id"
@@ -182,7 +262,19 @@ class UsageRecordAdmin(UsageAdmin):
             {"fields": (("alias", "route"), ("provider", "deployment"), ("model", "is_streamed"))},
         ),
         ("Translation", {"fields": (("dialect", "dialect_upstream"), "loss_list")}),
-        ("Cost", {"fields": (("price", "cost_status_label"), "own_price", *TOKENS)}),
+        (
+            "Cost",
+            {
+                "fields": (
+                    ("price", "cost_status_label"),
+                    ("own_price", "reported"),
+                    ("unbilled", "corrects"),
+                    *TOKENS,
+                    ("unit_list", "service_tier"),
+                    "budget_list",
+                )
+            },
+        ),
         ("Time", {"fields": (("latency", "first_token"), "overhead")}),
         ("Attempts", {"fields": ("attempt_list",)}),
         ("Decision", {"fields": (("strategy", "session"), "candidate_list")}),
@@ -201,24 +293,46 @@ class UsageRecordAdmin(UsageAdmin):
         "price",
         "cost_status_label",
         "own_price",
+        "reported",
+        "unbilled",
+        "unit_list",
+        "budget_list",
         "latency",
         "first_token",
         "overhead",
     )
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+        return RecordChangeList
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Any], bool]:
         """Whole ids only: anything fuzzier would read the table."""
         if not search_term:
             return queryset, False
-        wanted = Q(correlation_id=search_term)
         request_id = _uuid(search_term)
-        return queryset.filter(wanted | Q(request_id=request_id) if request_id else wanted), False
+        if request_id is not None and UsageRecord.objects.filter(pk=request_id).exists():
+            return queryset.filter(pk=request_id), False
+        return queryset.called(search_term), False
 
     @display(description="HTTP")
     def http_status(self, record: UsageRecord) -> int:
         return record.status
+
+    @display(description="What the provider says")
+    def reported(self, record: UsageRecord) -> str | None:
+        return None if record.reported_cost is None else _money(record.reported_cost, record.currency)
+
+    @display(description="Written off")
+    def unbilled(self, record: UsageRecord) -> str | None:
+        return _money(record.written_off, record.currency) if record.written_off else None
+
+    @display(description="Other units")
+    def unit_list(self, record: UsageRecord) -> str | None:
+        return ", ".join(f"{words(name)}: {amount}" for name, amount in record.units.items()) or None
+
+    @display(description="Budget counters")
+    def budget_list(self, record: UsageRecord) -> str | None:
+        return ", ".join(record.budgets) or None
 
     @display(description="Losses")
     def losses_label(self, record: UsageRecord) -> str:
@@ -347,7 +461,9 @@ ROLLUP_FILTERS = (
     ("api_key", AutocompleteSelectFilter),
     ("outcome", ChoicesDropdownFilter),
     ("cost_status", ChoicesDropdownFilter),
-    ("alias", FieldTextFilter),
+    AliasFilter,
+    ProviderFilter,
+    DeploymentFilter,
 )
 
 
@@ -367,3 +483,44 @@ class UsageDayAdmin(RollupAdmin):
     @display(description="Day (UTC)")
     def period(self, rollup: UsageDay) -> str:
         return f"{rollup.starts_at:%Y-%m-%d}"
+
+
+@admin.register(UsageEndUserDay)
+class UsageEndUserDayAdmin(UsageAdmin):
+    list_display = ("period", "end_user", "caller", "alias", "requests", "failed", "tokens", "sold")
+    list_filter = (
+        EndUserDaysFilter,
+        ("tenant", AutocompleteSelectFilter),
+        ("api_key", AutocompleteSelectFilter),
+        AliasFilter,
+    )
+    search_fields = ("end_user",)
+    search_help_text = "A whole end user"
+    fieldsets = (
+        (None, {"fields": (("period", "end_user"), ("requests", "errors"))}),
+        ("Who", {"fields": (("tenant_name", "project"), ("api_key_name", "alias"))}),
+        ("Cost", {"fields": (("sold", "bought"), "unpriced", *TOKENS)}),
+    )
+    readonly_fields = ("period", "tenant_name", "api_key_name", "sold", "bought")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Whole names only: anything fuzzier would read the table."""
+        return queryset.filter(end_user=search_term) if search_term else queryset, False
+
+    @display(description="Day (UTC)")
+    def period(self, rollup: UsageEndUserDay) -> str:
+        return f"{rollup.day:%Y-%m-%d}"
+
+    @display(description="Errors")
+    def failed(self, rollup: UsageEndUserDay) -> str:
+        return badge(f"{rollup.errors:,}", "danger") if rollup.errors else "0"
+
+    @display(description="Cost")
+    def sold(self, rollup: UsageEndUserDay) -> str:
+        return _money(rollup.cost, rollup.currency)
+
+    @display(description="What we pay")
+    def bought(self, rollup: UsageEndUserDay) -> str:
+        return _money(rollup.cost_price, rollup.currency)

@@ -146,6 +146,10 @@ class UsageRecord(models.Model):
         return self.request_id.hex
 
 
+# Nobody got what was asked for. Who left did so by choice, and a correction is no request.
+ERRORS = tuple(sorted({*UsageRecord.Outcome.values} - {"served", "client_gone", "correction"}))
+
+
 class UsageRollup(models.Model):
     """Sums over one period, one row per tenant, project, key, alias, deployment and outcome."""
 
@@ -215,4 +219,50 @@ class UsageDay(UsageRollup):
         verbose_name = "daily usage"
         verbose_name_plural = "daily usage"
         constraints: ClassVar = [models.UniqueConstraint(fields=ROLLUP_KEY, name="usage_day_key")]
-        indexes: ClassVar = [models.Index(fields=["tenant", "starts_at"], name="usage_day_tenant")]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "starts_at"], name="usage_day_tenant"),
+            models.Index(fields=["api_key", "starts_at"], name="usage_day_api_key"),
+        ]
+
+
+class UsageEndUserDay(models.Model):
+    """Usage of one end user on one day (UTC), so that reports of them outlive the records; of named ones only."""
+
+    id = models.BigAutoField(primary_key=True)
+    day = models.DateField()
+    tenant = _tenant()
+    project = models.CharField(max_length=63, blank=True)
+    api_key = _api_key()
+    end_user = models.CharField(max_length=200)
+    alias = models.CharField(max_length=200)
+    currency = models.CharField(max_length=3, default="USD")
+    requests = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0, help_text="Requests of models without a price.")
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_5m_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost = _money()
+    cost_price = _money()
+    written_off = _money()
+
+    objects: ClassVar = TenantScopedQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "daily usage of an end user"
+        verbose_name_plural = "daily usage of end users"
+        ordering: ClassVar = ["-day", "-id"]
+        constraints: ClassVar = [
+            # For the upsert, and for a tenant's reports.
+            models.UniqueConstraint(
+                fields=("tenant", "day", "end_user", "project", "api_key", "alias", "currency"),
+                name="usage_end_user_day_key",
+            )
+        ]
+        indexes: ClassVar = [models.Index(fields=["day", "id"], name="usage_end_user_day_list")]
+
+    def __str__(self) -> str:
+        return f"{self.day:%Y-%m-%d} {self.end_user}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils import timezone
 
+from tenants.currencies import validate_currency
 from tenants.models.api_key import ApiKey
-from tenants.models.tenant import Project, Tenant, currency_validator
-from tenants.querysets import ScopedRuleQuerySet
+from tenants.models.tenant import Project, Tenant
+from tenants.querysets import ScopedRuleQuerySet, TenantScopedQuerySet
 
 
 class ScopedRule(models.Model):
@@ -103,6 +107,11 @@ class RateLimit(ScopedRule):
 
 
 MOST_MONEY = Decimal(9_000_000_000)  # its nanos fit into the 64 bits of Valkey's counters
+MOST_PER_CENT = 1000  # of a threshold: soft budgets can be overspent by far
+# Two budgets of one scope that agree in these would count the same money twice.
+COUNTS_THE_SAME = ("period", "rolling_days", "model", "per_end_user", "currency")
+WHAT_IS_COUNTED = frozenset({"model", "per_end_user", "currency", "project_id", "api_key_id"})
+OVERLAPPING = "There is a budget with this period, model and currency already, for the same tenant, project or key."
 
 
 class Budget(ScopedRule):
@@ -123,11 +132,11 @@ class Budget(ScopedRule):
         validators=[MinValueValidator(Decimal(0)), MaxValueValidator(MOST_MONEY)],
         help_text="Of prepaid credit: all that was paid in.",
     )
-    currency = models.CharField(max_length=3, default="USD", validators=[currency_validator])
+    currency = models.CharField(max_length=3, default="USD", validators=[validate_currency])
     period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
     is_hard = models.BooleanField(default=True, help_text="Hard: requests that do not fit are refused.")
     alert_at = ArrayField(
-        models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1000)]),
+        models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(MOST_PER_CENT)]),
         default=list,
         blank=True,
         help_text="Per cent of the amount at which to alert.",
@@ -161,18 +170,92 @@ class Budget(ScopedRule):
         return (
             f"{amount} in {self.rolling_days} days"
             if self.period == self.Period.ROLLING
+            else f"{amount} in total"
+            if self.period == self.Period.TOTAL
             else f"{amount} per {self.period}"
         )
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A budget that counts something else from now on begins at nothing."""
+        changed = kwargs.get("update_fields")
+        if self.pk is not None and (changed is None or not WHAT_IS_COUNTED.isdisjoint(changed)):
+            stored = Budget.objects.filter(pk=self.pk).values(*WHAT_IS_COUNTED).first()
+            if stored is not None and any(getattr(self, name) != value for name, value in stored.items()):
+                self.resets += 1
+                self.reset_at = timezone.now()
+                kwargs |= {"update_fields": {*changed, "resets", "reset_at"}} if changed is not None else {}
+        super().save(*args, **kwargs)
+
+    def limit_at(self, moment: datetime) -> Decimal:
+        """How much may be spent, an increase included that has not ended at this moment."""
+        is_increased = self.increase_until is not None and moment < self.increase_until
+        return self.amount + (self.increase if is_increased else 0)
+
     def clean(self) -> None:
-        """Rolling windows, and only they, have days; an increase has an end."""
+        """Name the field of everything that is wrong."""
         super().clean()
-        if (self.period == self.Period.ROLLING) != (self.rolling_days is not None):
-            raise ValidationError(
-                {"rolling_days": "Say how many days for a budget of the last days, and for no other."}
-            )
-        if self.increase and self.increase_until is None:
-            raise ValidationError({"increase_until": "Say when the increase ends."})
+        errors = self._period_errors() | self._money_errors() | self._alert_errors()
+        if not errors and self._is_there_already():
+            errors = {"period": OVERLAPPING}
+        if errors:
+            raise ValidationError(errors)
+
+    def _period_errors(self) -> dict[str, str]:
+        """Rolling windows, and only they, have days."""
+        if (self.period == self.Period.ROLLING) == (self.rolling_days is not None):
+            return {}
+        return {"rolling_days": "Say how many days for a budget of the last days, and for no other."}
+
+    def _money_errors(self) -> dict[str, str]:
+        errors: dict[str, str] = {}
+        if not (is_amount(self.amount) and is_amount(self.increase)):
+            return errors  # the fields themselves have said so
+        if self.increase > 0 and self.increase_until is None:
+            errors["increase_until"] = "Say when the increase ends."
+        if max(self.amount, self.increase) <= MOST_MONEY < self.amount + self.increase:
+            errors["amount"] = f"A budget holds at most {MOST_MONEY}, its increase included."
+        return errors
+
+    def _alert_errors(self) -> dict[str, str]:
+        twice = [threshold for threshold in self.alert_at if self.alert_at.count(threshold) > 1]
+        return {"alert_at": f"{twice[0]} stands there twice."} if twice else {}
+
+    def _is_there_already(self) -> bool:
+        """Whether another budget of its scope counts the same; one that was stored like this may stay."""
+        if not self.tenant_id and self.project_id is None and self.api_key_id is None:
+            return False  # its owner is being made with it
+        same = Budget.objects.filter(**{name: getattr(self, name) for name in COUNTS_THE_SAME})
+        if self.api_key_id is not None or self.project_id is not None:
+            same = same.filter(api_key=self.api_key_id, project=self.project_id)
+        else:
+            same = same.filter(tenant=self.tenant_id, api_key=None, project=None)
+        found = set(same.values_list("pk", flat=True))
+        return bool(found) and self.pk not in found
+
+
+def is_amount(value: Any) -> bool:
+    """Whether this is a number that can be compared; a field that was refused may hold anything."""
+    return isinstance(value, int | Decimal) and Decimal(value).is_finite()
+
+
+class CreditTopUp(models.Model):
+    """Money that was paid into a prepaid credit; it is part of the budget's amount."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="credit_top_ups")
+    budget = models.ForeignKey(Budget, on_delete=models.SET_NULL, null=True, related_name="top_ups")
+    amount = models.DecimalField(max_digits=20, decimal_places=10)
+    currency = models.CharField(max_length=3)
+    note = models.CharField(max_length=200, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+
+    objects = TenantScopedQuerySet["CreditTopUp"].as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.amount.normalize():f} {self.currency}"
 
 
 class BudgetSpend(models.Model):

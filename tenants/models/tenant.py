@@ -5,14 +5,19 @@ from __future__ import annotations
 import zoneinfo
 from decimal import Decimal
 from typing import ClassVar
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
+from gateway_site.infra import secrets
+from gateway_site.infra.addresses import is_visibly_private
+from tenants.currencies import validate_currency
 from tenants.querysets import TenantScopedQuerySet
 
 
@@ -28,7 +33,19 @@ def validate_timezone(name: str) -> None:
         raise ValidationError(f"{name!r} is not a time zone; use a name such as Europe/Berlin.") from None
 
 
-currency_validator = RegexValidator(r"^[A-Z]{3}$", "A currency is three capital letters, such as USD.")
+def validate_webhook(url: str) -> None:
+    """Refuse what is not a web address, and private ones unless the settings allow them."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or any(character.isspace() for character in url):
+        raise ValidationError("Give an address that starts with https:// or http://.")
+    if parts.username or parts.password or parts.fragment:
+        raise ValidationError("An address must hold neither a user with a password nor a fragment.")
+    if is_visibly_private(parts.hostname or "") and not settings.ALERT_WEBHOOKS_MAY_BE_PRIVATE:
+        raise ValidationError("This address is in a private network; ALERT_WEBHOOKS_MAY_BE_PRIVATE allows those.")
 
 
 def _floor(help_text: str) -> models.DecimalField:
@@ -76,7 +93,7 @@ class Tenant(models.Model):
     unpriced_policy = models.CharField(max_length=16, choices=UnpricedPolicy.choices, default=UnpricedPolicy.ALLOW)
     floor_input = _floor("What a million tokens of a prompt cost where the model has no price.")
     floor_output = _floor("What a million tokens of an answer cost where the model has no price.")
-    floor_currency = models.CharField(max_length=3, default="USD", validators=[currency_validator])
+    floor_currency = models.CharField(max_length=3, default="USD", validators=[validate_currency])
     stores_responses = models.BooleanField(
         default=True, help_text="Keep the answers of /v1/responses, so that later requests can go on from them."
     )
@@ -97,6 +114,19 @@ class Tenant(models.Model):
         default=False,
         help_text="A model without a route goes to the provider whose catalogue lists it.",
     )
+    alert_emails = ArrayField(
+        models.EmailField(),
+        default=list,
+        blank=True,
+        help_text="Who is written to when a budget is spent to one of its thresholds.",
+    )
+    alert_webhook = models.CharField(
+        max_length=500,
+        blank=True,
+        validators=[validate_webhook],
+        help_text="An address that is told the same, signed with the webhook's secret.",
+    )
+    alert_secret_encrypted = models.TextField(blank=True, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True, help_text="Set: all its keys are refused with 403.")
     suspended_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -107,10 +137,32 @@ class Tenant(models.Model):
     def __str__(self) -> str:
         return self.name or self.slug
 
+    def clean(self) -> None:
+        """Who is billed at a floor has one."""
+        if self.unpriced_policy == self.UnpricedPolicy.FLOOR:
+            missing = [name for name in ("floor_input", "floor_output") if getattr(self, name) is None]
+            if missing:
+                raise ValidationError(dict.fromkeys(missing, "Models without a price are billed at the floor: give one."))
+
     @property
     def is_suspended(self) -> bool:
         """Whether its keys are refused."""
         return self.suspended_at is not None
+
+    @property
+    def has_alert_secret(self) -> bool:
+        """Whether there is a secret that its webhook's calls are signed with."""
+        return bool(self.alert_secret_encrypted)
+
+    @property
+    def alert_secret(self) -> str:
+        """The secret that its webhook's calls are signed with; raises SecretUnreadable."""
+        return secrets.decrypt(self.alert_secret_encrypted)
+
+    def set_alert_secret(self, secret: str) -> None:
+        """Keep the webhook's secret encrypted."""
+        self.alert_secret_encrypted = secrets.encrypt(secret)
+        self.save(update_fields=["alert_secret_encrypted"])
 
     def suspend(self, reason: str = "") -> None:
         """Refuse its keys from now on."""

@@ -10,14 +10,27 @@ from uuid import UUID, uuid4
 
 import pytest
 import redis
-from django.db import connection, connections
-from django.db.models import Count, Sum
+from django.db import connection, connections, transaction
+from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDay, TruncHour
 from django.utils import timezone
 
-from tenants.ledger import CONSUMER, DRAIN_LOCK, GROUP, REFUSED_STREAM, Drained, drain, partition_name
+from tenants.ledger import (
+    CONSUMER,
+    DRAIN_LOCK,
+    GROUP,
+    REFUSED_STREAM,
+    Drained,
+    Pending,
+    drain,
+    drain_lock,
+    partition_name,
+    pending_spend,
+    spend_by_counter,
+    write_records,
+)
 from tenants.limits.admission import USAGE_STREAM
-from tenants.models import Tenant, UsageDay, UsageHour, UsageRecord
+from tenants.models import BudgetSpend, Tenant, UsageDay, UsageEndUserDay, UsageHour, UsageRecord
 from tenants.models.ledger import TOKEN_FIELDS
 from tenants.tasks import DAYS_AHEAD, drain_usage, make_partitions
 from tenants.usage_event import LossRecord, UsageEvent, encode, loss_records
@@ -36,7 +49,8 @@ ROLLUP_KEYS = (
     "cost_status",
     "currency",
 )
-SUMS = (*TOKEN_FIELDS, "cost", "cost_price", "latency_ms", "first_token_ms")
+SUMS = (*TOKEN_FIELDS, "cost", "cost_price", "written_off", "latency_ms", "first_token_ms")
+COUNTERS = ("1.0:0", "2.3:1773446400", "2.3:1773446400:dora", '3.0:1772323200:o\'hara "x", {y}')
 
 
 @pytest.fixture
@@ -79,13 +93,16 @@ def random_events(number: int, *, seed: int, tenants: tuple[int, ...] = (1, 2), 
             project=dice.choice(("", "chatbot")),
             alias=dice.choice(("smart", "cheap")),
             deployment=dice.choice(("", "large", "small")),
-            outcome=dice.choice(("served", "client_gone", "cut")),
-            cost_status=dice.choice(("exact", "estimated")),
+            outcome=dice.choice(("served", "client_gone", "cut", "rejected")),
+            cost_status=dice.choice(("exact", "estimated", "unpriced")),
+            end_user=dice.choice(("", "dora", 'o\'hara "x", {y}\\')),
             currency=dice.choice(("USD", "EUR")),
             latency_ms=dice.randrange(100_000),
             first_token_ms=maybe(dice.randrange(5_000)),
             cost=money(),
             cost_price=maybe(money()),
+            written_off=money(),
+            budgets=dice.sample(COUNTERS, dice.randrange(3)),
             attempts=[{"deployment": "large", "result": "ok"}],
             **{name: maybe(dice.randrange(10**6)) for name in TOKEN_FIELDS},
         )
@@ -104,7 +121,7 @@ def sums_of_records(period: type[TruncHour]) -> dict[tuple[Any, ...], dict[str, 
     rows = (
         UsageRecord.objects.annotate(starts_at=period("started_at", tzinfo=UTC))
         .values("starts_at", *ROLLUP_KEYS)
-        .annotate(requests=Count("pk"), first_tokens=Count("first_token_ms"))
+        .annotate(requests=Count("pk", filter=Q(corrects=None)), first_tokens=Count("first_token_ms"))
         .annotate(**{f"sum_{name}": Sum(name) for name in SUMS})
         .order_by()
     )
@@ -126,9 +143,49 @@ def rollups(model: type[UsageHour] | type[UsageDay]) -> dict[tuple[Any, ...], di
     }
 
 
+END_USER_KEYS = ("tenant_id", "project", "api_key_id", "end_user", "alias", "currency")
+END_USER_SUMS = (*TOKEN_FIELDS, "cost", "cost_price", "written_off")
+
+
+def end_user_rollups() -> dict[tuple[Any, ...], list[Any]]:
+    fields = ("requests", "errors", "unpriced", *END_USER_SUMS)
+    return {
+        tuple(row[name] for name in ("day", *END_USER_KEYS)): [row[name] for name in fields]
+        for row in UsageEndUserDay.objects.values()
+    }
+
+
+def sums_by_end_user() -> dict[tuple[Any, ...], list[Any]]:
+    failed = Q(outcome__in=["upstream_failed", "cut", "rejected", "shutdown", "gateway_failed", "lost"])
+    rows = (
+        UsageRecord.objects.exclude(end_user="")
+        .annotate(day=TruncDay("started_at", tzinfo=UTC))
+        .values("day", *END_USER_KEYS)
+        .annotate(requests=Count("pk", filter=Q(corrects=None)), errors=Count("pk", filter=failed))
+        .annotate(unpriced=Count("pk", filter=Q(cost_status="unpriced", corrects=None)))
+        .annotate(**{f"sum_{name}": Sum(name) for name in END_USER_SUMS})
+        .order_by()
+    )
+    return {
+        (row["day"].date(), *(row[name] for name in END_USER_KEYS)): [
+            row["requests"],
+            row["errors"],
+            row["unpriced"],
+            *(row[f"sum_{name}"] or 0 for name in END_USER_SUMS),
+        ]
+        for row in rows
+    }
+
+
+def spend() -> dict[str, Decimal]:
+    return dict(BudgetSpend.objects.values_list("counter", "spent"))
+
+
 def assert_rollups_are_exact() -> None:
     assert rollups(UsageHour) == sums_of_records(TruncHour)
     assert rollups(UsageDay) == sums_of_records(TruncDay)
+    assert end_user_rollups() == sums_by_end_user()
+    assert spend() == spend_by_counter([1, 2, 3], NOON - timedelta(days=30))
 
 
 def is_empty(client: redis.Redis) -> bool:
@@ -175,6 +232,12 @@ def test_a_record_holds_what_the_event_said(client, alice):
         output_tokens=3_000_000_000,
         cost=Decimal("0.0000000001"),
         cost_price=Decimal("1234567890.0123456789"),
+        written_off=Decimal("0.000000001"),
+        reported_cost=Decimal("0.02"),
+        units={"images": 2, "seconds": "1.5"},
+        service_tier="flex",
+        budgets=["7.0:0", '8.1:1773446400:dora\t"\\N",{}\nü', "9.0:0:"],
+        corrects="0" * 31 + "1",
         first_token_ms=90,
         overhead_us=1_234,
         revision=5,
@@ -184,9 +247,10 @@ def test_a_record_holds_what_the_event_said(client, alice):
     assert drain(client) == Drained(events=1, records=1)
     record = UsageRecord.objects.get()
     assert record.request_id.hex == sent.request_id
+    assert record.corrects == UUID(int=1)
     assert record.started_at == NOON
     for name in UsageEvent.__struct_fields__:
-        if name not in {"request_id", "started_at"}:
+        if name not in {"request_id", "started_at", "corrects", "replaces_lost"}:
             assert getattr(record, name) == getattr(sent, name), name
 
 
@@ -428,6 +492,163 @@ def test_the_task_drains(client):
     assert is_empty(client)
 
 
+def test_several_writes_may_be_one_transaction():
+    events = random_events(30, seed=1)
+    with transaction.atomic():
+        assert [write_records(events[:10]), write_records(events), write_records([])] == [10, 20, 0]
+    assert_rollups_are_exact()
+
+
+# --- Money ---------------------------------------------------------------------------------------------------
+
+
+def test_each_budget_counter_gets_the_cost_of_its_records_once(client):
+    charged = event(cost=Decimal("0.000000001"), budgets=["7.2:1773446400", "8.0:0"])
+    append(client, charged, event(cost=Decimal("0.25"), budgets=["8.0:0"]), event(cost=Decimal(9)))
+    drain(client)
+    append(client, charged)
+    drain(client)
+    assert spend() == {"7.2:1773446400": Decimal("0.000000001"), "8.0:0": Decimal("0.250000001")}
+    day = BudgetSpend.objects.get(counter="7.2:1773446400")
+    assert (day.budget_id, day.starts_at) == (7, datetime(2026, 3, 14, tzinfo=UTC))
+    assert BudgetSpend.objects.get(counter="8.0:0").starts_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "end_user", ["dora", "a:b:c", "7.0:0", "1.5", "'; --", 'x","9.0:0', "{}", "\\", "\n\t\r", "ü" * 200]
+)
+def test_an_end_user_cannot_charge_anothers_counter_by_its_name(client, end_user):
+    counter = f"7.0:1773446400:{end_user}"
+    append(client, event(cost=Decimal(1), end_user=end_user, budgets=[counter]))
+    assert drain(client).records == 1
+    assert list(BudgetSpend.objects.values_list("counter", "budget_id", "starts_at", "spent")) == [
+        (counter, 7, datetime(2026, 3, 14, tzinfo=UTC), Decimal(1))
+    ]
+    assert spend_by_counter([7], NOON) == {counter: Decimal(1)}
+
+
+def test_an_event_with_a_counter_that_is_none_is_set_aside(client):
+    append(client, event(budgets=["seven"]), event(budgets=["7.0:0"]))
+    assert drain(client).records == 1
+    assert client.xlen(REFUSED_STREAM) == 1
+    assert spend() == {"7.0:0": 0}
+
+
+def test_the_ledgers_own_sums_leave_out_other_budgets_and_earlier_records(client):
+    append(client, event(cost=Decimal(1), budgets=["1.0:0", "2.0:0"]), event(cost=Decimal(2), budgets=["11.0:0"]))
+    append(client, event(NOON + timedelta(days=1), cost=Decimal(4), budgets=["1.0:0"]))
+    drain(client)
+    assert spend_by_counter([1], NOON) == {"1.0:0": Decimal(5)}
+    assert spend_by_counter([1, 11], NOON + timedelta(seconds=1)) == {"1.0:0": Decimal(4)}
+    assert spend_by_counter([], NOON) == {}
+
+
+def test_a_correction_costs_and_is_no_request(client):
+    original = event(cost=Decimal(3), budgets=["1.0:0"])
+    append(
+        client, original, event(outcome="correction", corrects=original.request_id, cost=Decimal(-1), budgets=["1.0:0"])
+    )
+    assert drain(client).records == 2
+    assert spend() == {"1.0:0": Decimal(2)}
+    assert UsageDay.objects.aggregate(Sum("requests"), Sum("cost")) == {"requests__sum": 1, "cost__sum": Decimal(2)}
+    assert_rollups_are_exact()
+
+
+# --- Requests that were lost, and came back ------------------------------------------------------------------
+
+
+def lost_and_found(**facts: Any) -> tuple[UsageEvent, UsageEvent]:
+    lost = event(
+        outcome="lost",
+        status=500,
+        end_user="dora",
+        budgets=["1.0:0"],
+        started_at=NOON.timestamp() + facts.pop("late", 0),
+    )
+    return lost, event(request_id=lost.request_id, replaces_lost=True, cost=Decimal(2), budgets=["1.0:0"], **facts)
+
+
+@pytest.mark.parametrize("late", [0, 0.25, 86_400])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_late_settle_takes_the_place_of_the_lost_record(client, together, late):
+    lost, found = lost_and_found(late=late)
+    append(client, lost)
+    if not together:
+        assert drain(client).records == 1
+    append(client, found, event())
+    drain(client)
+    for _ in range(2):
+        assert UsageRecord.objects.get(request_id=lost.request_id).outcome == "served"
+        assert not UsageDay.objects.filter(outcome="lost").exists()
+        assert not UsageHour.objects.filter(outcome="lost").exists()
+        assert not UsageEndUserDay.objects.exists()
+        assert spend() == {"1.0:0": Decimal(2)}
+        assert_rollups_are_exact()
+        append(client, lost)  # the same once more, as after a crash
+        drain(client)
+        append(client, found, found)
+        assert drain(client).records == 0
+
+
+def test_lost_records_of_others_stay(client):
+    lost, found = lost_and_found()
+    append(client, lost, event(outcome="lost", status=500))
+    drain(client)
+    append(client, found)
+    drain(client)
+    assert UsageDay.objects.get(outcome="lost").requests == 1
+    assert_rollups_are_exact()
+
+
+def test_a_late_settle_replaces_no_record_of_a_request_that_ended(client):
+    ended = event(cost=Decimal(5), budgets=["1.0:0"])
+    again = event(request_id=ended.request_id, replaces_lost=True, cost=Decimal(7), budgets=["1.0:0"])
+    append(client, ended, again)
+    assert drain(client).records == 1
+    assert spend() == {"1.0:0": Decimal(5)}
+
+
+# --- What waits ----------------------------------------------------------------------------------------------
+
+
+def test_what_waits_in_the_stream_is_summed_per_counter(client):
+    assert pending_spend(client) == Pending()
+    waiting = event(cost=Decimal("0.5"), budgets=["1.0:0", "2.0:0"])
+    append(
+        client, waiting, waiting, event(cost=Decimal("0.25"), budgets=["2.0:0"]), b"not json", event(request_id="none")
+    )
+    pending = pending_spend(client)
+    assert pending.spend == {"1.0:0": Decimal("0.5"), "2.0:0": Decimal("0.75")}
+    assert pending.events == 2
+    assert pending.last_id == client.xrange(USAGE_STREAM)[-1][0]
+    drain(client)
+    assert spend() == pending.spend
+    assert pending_spend(client) == Pending()
+
+
+def test_what_the_ledger_has_already_does_not_wait(client):
+    """A drain may end between its commit and the deletion of the entries."""
+    lost, found = lost_and_found()
+    stored = random_events(50, seed=3)
+    append(client, lost, *stored)
+    drain(client)
+    append(client, *stored, lost, found)
+    assert pending_spend(client).spend == {"1.0:0": Decimal(2)}
+    drain(client)
+    append(client, lost, found)
+    assert pending_spend(client).spend == {}
+
+
+def test_spent_and_waiting_are_everything_whatever_a_drain_has_done(client):
+    append(client, *random_events(2_500, seed=21))
+    everything = dict(pending_spend(client).spend)
+    drain(client, limit=2_000)
+    with drain_lock(waits=True):
+        pending = pending_spend(client)
+        assert pending.events == 500
+        assert {name: spend().get(name, 0) + pending.spend.get(name, 0) for name in COUNTERS} == everything
+
+
 # --- What cannot be stored -----------------------------------------------------------------------------------
 
 
@@ -447,6 +668,11 @@ def test_the_task_drains(client):
         encode(event(input_tokens=2**63)),
         encode(event(latency_ms=2**31)),
         encode(event(cost=Decimal(10) ** 10)),
+        encode(event(cost=Decimal("NaN"))),
+        encode(event(cost_price=Decimal("sNaN"))),
+        encode(event(written_off=Decimal("Infinity"))),
+        encode(event(budgets=["1.0:0:a\0b"])),
+        encode(event(budgets=["1.0:0:" + "x" * 300])),
     ],
     ids=lambda blob: blob[:12].decode() or "nothing",
 )

@@ -1,0 +1,117 @@
+"""The page /admin/usage: who used how much, what it cost and what it earned, with links to the same as CSV and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from gateway_site.infra.admin import plain
+from tenants.admin.trace import table, words
+from tenants.report_api import may_see_usage
+from tenants.report_question import GROUPS, MOST_ROWS, ReportRefused, read_question, single_values
+from tenants.reports import MONEY, Report, usage_report
+
+TITLE = "Usage report"
+ROWS = 100
+EXPORT = "/api/v1/usage"
+LABELS = {"api_key": "API key", "end_user": "End user", "model": "Model", "cost_price": "What we pay"}
+HIDDEN = frozenset({"tenant_id", "api_key_id", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"})
+
+
+def _text(label: str, hint: str = "") -> forms.CharField:
+    return forms.CharField(required=False, label=label, widget=UnfoldAdminTextInputWidget({"placeholder": hint}))
+
+
+class UsageForm(forms.Form):
+    """What can be asked; `read_question` checks it."""
+
+    group_by = forms.ChoiceField(
+        choices=[(name, LABELS.get(name, name.capitalize())) for name in GROUPS],
+        label="By",
+        widget=UnfoldAdminSelectWidget,
+    )
+    order = forms.ChoiceField(
+        choices=[("key", "Name or time"), ("cost", "Cost, highest first")],
+        label="Order",
+        widget=UnfoldAdminSelectWidget,
+    )
+    tenant = _text("Tenant", "slug")
+    project = _text("Project", "slug")
+    api_key = _text("API key", "id")
+    end_user = _text("End user")
+    model = _text("Model", "alias")
+    provider = _text("Provider", "slug")
+    deployment = _text("Deployment", "slug")
+    currency = _text("Currency", "USD")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Named as Python does not let attributes be.
+        times = {"from": _text("From", "2026-11-01"), "to": _text("To, included", "2026-11-30")}
+        self.fields = {"group_by": self.fields.pop("group_by"), **times, **self.fields}
+
+
+def usage_page(request: HttpRequest) -> HttpResponse:
+    """Show a page of a report."""
+    if not may_see_usage(request.user):
+        raise PermissionDenied
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": TITLE,
+        "form": UsageForm(initial={"group_by": "day", "order": "key", **request.GET.dict()}),
+    }
+    try:
+        report = usage_report(read_question({**single_values(request.GET), "limit": f"{ROWS}"}, now=timezone.now()))
+    except ReportRefused as error:
+        return TemplateResponse(request, "admin/usage.html", {**context, "error": str(error)}, status=422)
+    return TemplateResponse(request, "admin/usage.html", {**context, **_shown(report, request.GET)})
+
+
+def _shown(report: Report, query: QueryDict) -> dict[str, Any]:
+    columns = [name for name in report.columns if name not in HIDDEN]
+    headings = [LABELS.get(name, words(name).capitalize()) for name in columns]
+    totals = [name for name in columns if report.totals and name in report.totals[0]]
+    return {
+        "report": report,
+        "rows": table(headings, ([_cell(row, name) for name in columns] for row in report.rows))
+        if report.rows
+        else None,
+        "totals": table(
+            [LABELS.get(name, words(name).capitalize()) for name in totals],
+            ([_cell(total, name) for name in totals] for total in report.totals),
+        )
+        if report.totals
+        else None,
+        "next": _address("", query, after=report.next) if report.next is not None else None,
+        "first": _address("", query, after=None) if report.question.after is not None else None,
+        "as_csv": _address(EXPORT, query, after=None, limit=f"{MOST_ROWS}", format="csv"),
+        "as_json": _address(EXPORT, query, after=None, limit=f"{MOST_ROWS}", format="json"),
+    }
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    if value is None:
+        return f"deleted ({row[f'{name}_id']})"
+    if name in MONEY:
+        return plain(value)
+    return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
+
+
+def _address(path: str, query: QueryDict, **changes: str | None) -> str:
+    """Return the same report elsewhere or otherwise."""
+    parameters = query.copy()
+    for name, value in changes.items():
+        parameters.pop(name, None)
+        if value is not None:
+            parameters[name] = value
+    return f"{path}?{parameters.urlencode()}"
