@@ -13,7 +13,7 @@ from functools import partial
 from benchmarks.bench import Bench, refuse_failures
 from benchmarks.calls import Call, chat, messages, paced, translated
 from benchmarks.decision import TARGETS, WAYS, microseconds
-from benchmarks.processes import PeakMemory, cpu_seconds, pss_bytes
+from benchmarks.processes import PeakMemory, cpu_seconds, pss_bytes, run
 from benchmarks.report import GATEWAY, SIMULATOR, Finding, Target, Unit
 
 SMALL_BODY, LARGE_BODY = 1024, 200 * 1024
@@ -29,6 +29,7 @@ CHUNK_TARGET = Target(at_most=45, times_floor=1.4)
 FIRST_TARGET = Target(at_most=25)
 TRANSLATED_TARGET, TRANSLATED_CHUNK_TARGET = Target(at_most=550), Target(at_most=90)
 DECISION_TARGET, DECISIONS = Target(at_most=60), 5000
+ADMISSION_TARGET = Target(at_most=120)
 SHORT_SCRIPT = paced(chunks=2, interval=0, first=0)
 
 
@@ -204,6 +205,17 @@ def deciding(bench: Bench) -> list[Finding]:
     return [samples.finding(title, Unit.MICROSECONDS, target=DECISION_TARGET, is_compared=False) for title in titles]
 
 
+def admission(bench: Bench) -> list[Finding]:
+    """CPU of a worker for reserving and settling a request with three limits and two budgets."""
+    title = "admission and settling, 3 limits and 2 budgets: CPU"
+    samples = Samples()
+    if bench.gateway is not None:
+        for _ in range(bench.effort.repeats):
+            command = [sys.executable, "-m", "benchmarks.admission", f"--valkey={bench.gateway.env['VALKEY_URL']}"]
+            samples.add(title, GATEWAY, float(run(command)))
+    return [samples.finding(title, Unit.MICROSECONDS, target=ADMISSION_TARGET, is_compared=False)]
+
+
 SCENARIOS: Mapping[str, Callable[[Bench], list[Finding]]] = {
     "worker": worker,
     "chat": partial(saturation, title="chat 1 KB", call=chat(size=SMALL_BODY), target=REQUEST_TARGET),
@@ -243,4 +255,5 @@ SCENARIOS: Mapping[str, Callable[[Bench], list[Finding]]] = {
     ),
     "many-streams": many_streams,
     "decision": deciding,
+    "admission": admission,
 }

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import NinjaAPI
 
 from gateway_site.health import router as health_router
-from routing.api import chat_completions, embeddings, generate_content, messages, responses
+from routing.api import chat_completions, embeddings, generate_content, messages, responses, usage
 
 
 class DataPlaneAPI(NinjaAPI):
@@ -30,6 +30,7 @@ for module in (
     messages,
     responses,
     embeddings,
+    usage,
     generate_content,
 ):  # whose router is that of models, too
     data_plane.add_router("", module.router)

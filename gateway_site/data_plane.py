@@ -31,7 +31,7 @@ from routing.outbound import UpstreamRejected
 from routing.request import DataPlaneRequest
 from routing.response import EventStreamResponse, WholeResponse
 from routing.runtime import Runtime
-from tenants.errors import BodyTooLarge, GatewayError, MethodNotAllowed, NotFound
+from tenants.errors import BodyTooLarge, BudgetExhausted, GatewayError, MethodNotAllowed, NotFound
 
 log = structlog.get_logger("tollgate.data_plane")
 
@@ -189,7 +189,8 @@ def error_response(error: GatewayError, exchange: Exchange) -> WholeResponse:
     )  # not the gateway's: no such word
     headers = {**own, **error.headers}
     pairs = [(name.encode(), value.encode("ascii", "replace")) for name, value in headers.items()]
-    return WholeResponse(error.status, [JSON, *pairs], dialect.write_error(error, exchange.request_id))
+    status = dialect.empty_budget_status if isinstance(error, BudgetExhausted) else error.status
+    return WholeResponse(status, [JSON, *pairs], dialect.write_error(error, exchange.request_id))
 
 
 def _uncancel() -> None:

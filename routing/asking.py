@@ -253,7 +253,7 @@ class Asking:
         if is_its_fault:
             health, board = self.attempt.target.deployment.health, self._call.upstreams.health
             board.record(health, time(), is_ok=False, reason="its stream broke", is_trial=False)
-        self._release(_tokens(usage) if usage.is_reported else None)
+        self._release(usage.total if usage.is_reported else None)
 
     def abandon(self, *, is_outrun: bool) -> None:
         """Close what was opened: another attempt was faster, which says that this one is slow, or the client has left."""
@@ -285,12 +285,8 @@ class Asking:
 def _used_by(result: Result, record: AttemptRecord) -> int | None:
     """Return the tokens of an attempt that is over; None: nobody knows."""
     if result.delivery is not None:
-        return _tokens(result.delivery.usage) if result.delivery.usage.is_reported else None
+        return result.delivery.usage.total if result.delivery.usage.is_reported else None
     return 0 if max(result.status, record.status or 0) >= 400 else None  # a refusal uses none
-
-
-def _tokens(usage: Usage) -> int:
-    return (usage.input or 0) + (usage.output or 0)
 
 
 def _slot_is_taken() -> Unavailable:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
+from providers.canonical.usage import Usage
 from providers.transport import Transport
 from routing.account import Account
 from routing.asking import Asking
@@ -106,13 +107,18 @@ class Call:
             return self._traced(best.response)
         raise best.error or UpstreamFailed("The upstream failed.")
 
+    def _is_final(self, usage: Usage) -> bool:
+        """Whether a whole answer's usage says all: what only half is reported is not billed as if the rest were nothing."""
+        is_chat = self.request.inbound.operation.kind == "chat"
+        return usage.is_complete if is_chat else usage.is_reported
+
     async def deliver(self, response: Response) -> Response:
         """Settle a whole answer before it leaves; a stream settles itself before its last frame."""
         if isinstance(response, WholeResponse):
             exchange = self.exchange
             if response.status_code < 400:
                 exchange.answer_size = len(response.content)
-                exchange.is_usage_final = exchange.usage.is_reported
+                exchange.is_usage_final = self._is_final(exchange.usage)
                 outcome = "client_gone" if exchange.is_client_gone else "served"
                 await self.account.settle(outcome, status=response.status_code)
                 if self.request.continuation is not None and exchange.outbound is not None:

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from providers.models import Deployment, ModelPrice, Provider
-from providers.models.price import UNIT_FIELDS
-from providers.pricing import Price
+from providers.models import Deployment, Provider
+from providers.pricing import most
 from providers.registry import ADAPTERS
 from routing import snapshot as values
 from routing.differences import differences as compare
@@ -41,7 +40,7 @@ def find_errors(snapshot: values.Snapshot) -> list[str]:
             errors.append(f"Provider {provider.slug!r} speaks no dialect.")
         if not provider.base_url:
             errors.append(f"Provider {provider.slug!r} has no address.")
-    return errors + list(_dangling(snapshot))
+    return errors + list(_dangling(snapshot)) + list(_unreadable_prices(snapshot))
 
 
 def _dangling(snapshot: values.Snapshot) -> Iterator[str]:
@@ -59,6 +58,16 @@ def _dangling(snapshot: values.Snapshot) -> Iterator[str]:
     for alias in snapshot.aliases:
         if alias.route not in routes:
             yield f"Alias {alias.name!r} has no route {alias.route!r}."
+
+
+def _unreadable_prices(snapshot: values.Snapshot) -> Iterator[str]:
+    """Yield prices that no request could be billed by; forms and files refuse them, but not whoever writes to tables."""
+    for deployment in snapshot.deployments:
+        for price in deployment.prices:
+            try:
+                most(price, input_tokens=0, output_tokens=0)
+            except (ArithmeticError, ValueError, TypeError, KeyError):
+                yield f"Deployment {deployment.slug!r} has a {price.side} price that cannot be read."
 
 
 def differences(before: values.Snapshot, after: values.Snapshot) -> list[str]:
@@ -129,18 +138,7 @@ def _deployment(row: Deployment) -> values.Deployment:
         tags=tuple(row.tags),
         is_enabled=row.is_enabled,
         capabilities=row.told_capabilities,
-        prices=tuple(_price(price) for price in row.prices.all()),
-    )
-
-
-def _price(row: ModelPrice) -> Price:
-    return Price(
-        side=row.side,  # type: ignore[arg-type]
-        effective_from=row.effective_from.timestamp(),
-        currency=row.currency,
-        per=row.per,
-        tiers=tuple(row.tiers),
-        **{unit: getattr(row, unit) for unit in UNIT_FIELDS},
+        prices=tuple(price.as_price() for price in row.prices.all()),
     )
 
 

@@ -26,7 +26,7 @@ NOT_THERE = frozenset({404, 405, 501})  # what upstreams say that have no such e
 async def count(request: DataPlaneRequest, operation: Operation, *, model: str = "") -> WholeResponse:
     """Count the tokens of a request as it would be sent; `model` is the alias where the path names it."""
     asked, plan, wishes = await read_and_plan(request, operation, model)
-    async with account_of(request, asked) as account:
+    async with account_of(request, asked, plan) as account:
         call = call_of(request, asked, plan, wishes, account)
         counted = await _ask(call) if plan.targets else None
         if counted is not None:

@@ -129,7 +129,7 @@ class Exchange:
         self.usage: Usage = NOTHING_REPORTED
         self.is_usage_final = False
         self.frames = 0  # of a stream, passed on
-        self.answer_size = 0  # bytes of a whole answer
+        self.answer_size = 0  # bytes that were passed on
         self.cost: Decimal | None = None
         self.cost_price: Decimal | None = None
         self.cost_status = ""

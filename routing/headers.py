@@ -99,6 +99,9 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
             headers.append((name, content_type or (value if _is_clean(value) else b"application/json")))
         elif name:
             kept.append((name, value))
+    if kept:
+        ours = {name for name, _ in fixed}  # our limits are the caller's, the upstream's are our account's
+        kept = [pair for pair in kept if pair[0] not in ours]
     if not _is_clean(b"".join([value for _, value in kept])):
         kept = [pair for pair in kept if _is_clean(pair[1])]
     return headers + kept

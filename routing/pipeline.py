@@ -16,7 +16,8 @@ from providers.wire.splice import MalformedJson, read_members
 from routing.account import Account
 from routing.call import Call, Response
 from routing.continuation import Continuation, out_of_reach
-from routing.headers import HeaderPairs, forwardable
+from routing.headers import forwardable
+from routing.hold import most_money
 from routing.outbound import ClientRequest
 from routing.policy.conditions import NO_WISHES, Wishes, read_wishes
 from routing.policy.fair_queue import effective_priority
@@ -34,6 +35,7 @@ from tenants.principal import Principal
 
 NAMES_SHOWN = 20
 SESSION_HEADER = b"x-claude-code-session-id"
+END_USER_HEADER = b"x-user-id"  # whom limits and reports mean; what the body says comes second
 RESTING = frozenset(REASONS.values())  # reasons that pass by themselves
 
 
@@ -45,7 +47,7 @@ async def serve(request: DataPlaneRequest, operation: Operation, *, model: str =
     asked, plan, wishes = await read_and_plan(request, operation, model)
     if not plan.targets:
         raise nothing_fits(plan, asked.inbound.facts, operation)
-    async with account_of(request, asked) as account:
+    async with account_of(request, asked, plan) as account:
         return await call_of(request, asked, plan, wishes, account).answer()
 
 
@@ -83,9 +85,11 @@ def read_and_route(request: DataPlaneRequest, operation: Operation, model: str) 
     return asked, exchange.route
 
 
-def account_of(request: DataPlaneRequest, asked: ClientRequest) -> Account:
+def account_of(request: DataPlaneRequest, asked: ClientRequest, plan: Plan) -> Account:
     """Return the account that admits a request and settles it, however it ends."""
-    return Account(request.runtime.admission, asked.exchange, request.runtime.worker)
+    return Account(
+        request.runtime.admission, asked.exchange, request.runtime.worker, money=most_money(plan, asked.exchange)
+    )
 
 
 def call_of(request: DataPlaneRequest, asked: ClientRequest, plan: Plan, wishes: Wishes, account: Account) -> Call:
@@ -115,8 +119,11 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
     facts = dialect.read_facts(members, operation)
     if model:
         facts = structs.replace(facts, model=check_name(model, "model"))
-    if not facts.session and (session := session_of(request.header_pairs)):
-        facts = structs.replace(facts, session=session)
+    for name, value in request.header_pairs:
+        if name == SESSION_HEADER and not facts.session:
+            facts = structs.replace(facts, session=clean_name(value.decode("latin-1")))
+        elif name == END_USER_HEADER:
+            facts = structs.replace(facts, end_user=clean_name(value.decode("latin-1")) or facts.end_user)
     return Inbound(
         operation=operation,
         members=members,
@@ -124,14 +131,6 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
         headers=forwardable(request.header_pairs),
         query=request.scope.get("query_string", b""),
     )
-
-
-def session_of(headers: HeaderPairs) -> str:
-    """Return the session that Claude Code names in a header; empty when there is none."""
-    for name, value in headers:
-        if name == SESSION_HEADER:
-            return clean_name(value.decode("latin-1"))
-    return ""
 
 
 def plan_for(

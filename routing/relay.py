@@ -90,6 +90,7 @@ async def relay(
         ready, stream.held = stream.held, b""
         if ready:
             exchange.frames += count_events(ready)
+            exchange.answer_size += len(ready)
             yield ready
         while not watch.is_finished and watch.error is None:
             guard.waiting_since = monotonic()
@@ -104,6 +105,7 @@ async def relay(
                 raise UpstreamBroken("a frame has no end")
             if ready:
                 exchange.frames += count_events(ready)
+                exchange.answer_size += len(ready)
                 yield ready
             if not data:
                 if not watch.is_finished:

@@ -10,6 +10,7 @@ from time import monotonic, time
 
 import msgspec
 import structlog
+from django.db import DatabaseError
 
 from gateway_site import __version__
 from gateway_site.infra import valkey
@@ -17,7 +18,7 @@ from gateway_site.infra.postgres import CHECK_SECONDS, PostgresWatch
 from gateway_site.infra.secrets import SecretUnreadable, decrypt
 from gateway_site.infra.telemetry import config_revision
 from gateway_site.infra.threads import run_query
-from gateway_site.infra.valkey import HotValkey, ScriptFailed, StoreUnavailable
+from gateway_site.infra.valkey import HotValkey, ScriptFailed, StoreUnavailable, ThreadValkey
 from providers.canonical.seals import SealBox
 from providers.transport import Transport
 from routing import health_sharing, snapshot_store
@@ -78,6 +79,8 @@ class Runtime:
         self.spool = Spool(state_dir / "spool", self.worker)
         self.admission = Admission(self.valkey, self.spool, cache_size=cache_size)
         self.admission.peers = self.peers
+        self.admission.count_budgets = self._count_budgets
+        self._counting: asyncio.Task[int] | None = None  # of what was spent, when Valkey has come up empty
         self.authenticator = Authenticator(
             self.valkey, peppers=keys.peppers(peppers), cache_size=cache_size, cache_seconds=cache_seconds
         )
@@ -289,12 +292,33 @@ class Runtime:
         if number is not None and int(number) > self.snapshot.number:
             await self._load_announced()
 
+    async def _count_budgets(self) -> None:
+        """Count what was spent of every budget, once for all that wait for it; raises StoreUnavailable."""
+        if self._counting is None or self._counting.done():
+            self._counting = asyncio.create_task(run_query(_count_budgets, self._valkey_url))
+        try:
+            await asyncio.shield(self._counting)
+        except (OSError, DatabaseError) as error:
+            raise StoreUnavailable(f"What was spent of the budgets cannot be counted: {error}") from error
+
     async def _keep_house(self) -> None:
         if not self.is_configured:
             await self._boot()
         await self.admission.renew_leases()
         await self.admission.replay()
         await self.sharing.catch_up()
+
+
+def _count_budgets(valkey_url: str) -> int:
+    from tenants import counters  # with the ledger, which no worker needs otherwise
+
+    client = ThreadValkey(valkey_url)
+    try:
+        return counters.rebuild(client)
+    except counters.NeverQuiet as error:
+        raise StoreUnavailable("What was spent of the budgets could not be counted yet.") from error
+    finally:
+        client.close()
 
 
 def _decrypted(provider: Provider) -> Secrets:

@@ -17,7 +17,7 @@ from providers.adapters.base import Adapter
 from providers.canonical.inbound import Operation
 from providers.dialects.base import Destination
 from providers.pool import UNREADABLE, Pool
-from providers.pricing import Price, price_at
+from providers.pricing import Ceiling, Price, ceiling_of, price_at
 from providers.profiles import profile_of
 from providers.registry import ADAPTERS
 from routing.health import DeploymentHealth, HealthBoard
@@ -170,6 +170,8 @@ class LiveDeployment:
     """A deployment with its provider, ready to be called."""
 
     __slots__ = (
+        "_ceilings",
+        "_ceilings_at",
         "_compared",
         "_compared_at",
         "adapter",
@@ -211,6 +213,8 @@ class LiveDeployment:
         self.pool = pool_of(provider, secrets)
         self.health: DeploymentHealth = HealthBoard().of(facts.slug, provider.slug)  # until a worker has its own
         self._compared_at, self._compared = -1.0, (0.0, 0.0)
+        self._ceilings_at = -1.0
+        self._ceilings: tuple[Ceiling, ...] = ()
         self.gates: Gates | None = None  # of the worker
         self.urls: dict[tuple[str, str, str], URL] = {}
         self.response_headers = (
@@ -261,6 +265,18 @@ class LiveDeployment:
             self._compared_at, self._compared = period, self._unit_prices(moment)
         input_price, output_price = self._compared
         return input_tokens * input_price + output_tokens * output_price
+
+    def ceilings(self, moment: float) -> tuple[Ceiling, ...]:
+        """Return the most that requests cost from a moment on, one for each currency; nothing where it has no price."""
+        period = moment // PRICES_SECONDS
+        if self._ceilings_at != period:
+            self._ceilings_at, self._ceilings = period, ceiling_of(self.facts.prices, period * PRICES_SECONDS)
+        return self._ceilings
+
+    def is_priced_whole(self, moment: float) -> bool:
+        """Whether both prompt and answer have a price to sell at: what has none may be billed otherwise."""
+        price = price_at(self.facts.prices, "sell", moment)
+        return price is not None and price.input is not None and price.output is not None
 
     def _unit_prices(self, moment: float) -> tuple[float, float]:
         prices = self.facts.prices

@@ -3,13 +3,14 @@
     GatewayError
     ├── InvalidRequest          400  invalid_request (param names the field), invalid_json, ...
     ├── Unauthenticated         401  missing_api_key, invalid_api_key, revoked_api_key, expired_api_key
-    ├── Forbidden               403  model_not_allowed, tenant_suspended
+    ├── BudgetExhausted         402  budget_exhausted (429 in the dialects whose clients know no 402)
+    ├── Forbidden               403  model_not_allowed, tenant_suspended, budget_currency
     ├── NotFound                404  model_not_found, endpoint_not_found
     ├── MethodNotAllowed        405
     ├── BodyTimeout             408
     ├── BodyTooLarge            413
     ├── UnsupportedMediaType    415
-    ├── RateLimited             429  rate_limited, too_many_requests_at_once
+    ├── RateLimited             429  rate_limited, too_many_requests_at_once, request_exceeds_limit
     ├── ProviderSaturated       429  upstream_saturated
     ├── UpstreamFailed          502  upstream_unreachable, upstream_failed, upstream_auth_failed, upstream_cut
     ├── Unavailable             503  no_target_available, store_unavailable, limits_unavailable
@@ -58,6 +59,12 @@ class Unauthenticated(GatewayError):
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message, code=code, headers={"www-authenticate": 'Bearer realm="tollgate"'})
+
+
+class BudgetExhausted(GatewayError):
+    """A hard budget has no room. To try again does not help, and clients are told so: some would try ten times."""
+
+    status, kind, code = 402, "billing", "budget_exhausted"
 
 
 class Forbidden(GatewayError):

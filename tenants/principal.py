@@ -1,5 +1,6 @@
 """The frozen Principal: all that the hot path needs to know of whoever calls. Pure."""
 
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
@@ -19,6 +20,29 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     per_end_user: bool = False
 
 
+class BudgetRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget as the hot path sees it; `id` and `resets` name its counters."""
+
+    id: int
+    scope: Literal["tenant", "project", "api_key"]
+    scope_name: str
+    amount: int  # nanos of the currency
+    currency: str
+    period: str  # day, week, month, quarter, total, rolling, credit
+    timezone: str
+    rolling_days: int = 0
+    is_hard: bool = True
+    increase: int = 0  # nanos, on top of the amount
+    increase_until: float = 0.0  # seconds since 1970
+    resets: int = 0
+    model: str = ""  # only for this alias
+    per_end_user: bool = False
+
+    def limit(self, now: float) -> int:
+        """Return the nanos that may be spent, as things are at a moment."""
+        return self.amount + (self.increase if now < self.increase_until else 0)
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """An API key with its tenant and project, as one value."""
 
@@ -34,6 +58,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     is_revoked: bool = False
     is_suspended: bool = False
     refuses_unpriced: bool = False
+    bills_floor: bool = False  # for models without a price
+    floor_input: Decimal | None = None  # per million tokens
+    floor_output: Decimal | None = None
+    floor_currency: str = "USD"
     translation_policy: str = "allow"
     stores_responses: bool = True
     response_retention_days: int = 30
@@ -42,6 +70,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 1  # in queues: 0 low, 1 normal, 2 high
     may_trace: bool = False
     rules: tuple[Rule, ...] = ()
+    budgets: tuple[BudgetRule, ...] = ()
 
     def may_use(self, alias: str) -> bool:
         """Whether both the tenant and the key are allowed this alias."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from tenants.limits.money import to_nanos
 from tenants.limits.windows import WINDOW_MS
-from tenants.models import ApiKey, RateLimit, Tenant
-from tenants.principal import Principal, Rule
+from tenants.models import ApiKey, Budget, RateLimit, Tenant
+from tenants.models.limits import ScopedRule
+from tenants.principal import BudgetRule, Principal, Rule
 
 PRIORITIES: dict[str, int] = {ApiKey.Priority.LOW: 0, ApiKey.Priority.NORMAL: 1, ApiKey.Priority.HIGH: 2}
 
@@ -34,6 +36,10 @@ def principal_of(key: ApiKey) -> Principal:
         is_revoked=key.revoked_at is not None,
         is_suspended=tenant.is_suspended,
         refuses_unpriced=tenant.unpriced_policy == Tenant.UnpricedPolicy.REFUSE,
+        bills_floor=tenant.unpriced_policy == Tenant.UnpricedPolicy.FLOOR,
+        floor_input=tenant.floor_input,
+        floor_output=tenant.floor_output,
+        floor_currency=tenant.floor_currency,
         translation_policy=tenant.translation_policy,
         stores_responses=tenant.stores_responses,
         response_retention_days=tenant.response_retention_days,
@@ -42,19 +48,15 @@ def principal_of(key: ApiKey) -> Principal:
         priority=PRIORITIES[key.priority],
         may_trace=key.may_trace,
         rules=tuple(_rule(limit, key) for limit in RateLimit.objects.of_key(key)),
+        budgets=tuple(_budget(budget, key) for budget in Budget.objects.of_key(key)),
     )
 
 
 def _rule(limit: RateLimit, key: ApiKey) -> Rule:
-    names = {
-        "tenant": key.tenant.slug,
-        "project": key.project.slug if key.project is not None else "",
-        "api_key": key.name,
-    }
     return Rule(
         id=limit.pk,
         scope=limit.scope,  # type: ignore[arg-type]
-        scope_name=names[limit.scope],
+        scope_name=_scope_name(limit, key),
         kind=limit.kind,  # type: ignore[arg-type]
         amount=limit.amount,
         window_ms=WINDOW_MS.get(limit.per, 0),
@@ -62,3 +64,28 @@ def _rule(limit: RateLimit, key: ApiKey) -> Rule:
         model=limit.model,
         per_end_user=limit.per_end_user,
     )
+
+
+def _budget(budget: Budget, key: ApiKey) -> BudgetRule:
+    return BudgetRule(
+        id=budget.pk,
+        scope=budget.scope,  # type: ignore[arg-type]
+        scope_name=_scope_name(budget, key),
+        amount=to_nanos(budget.amount),
+        currency=budget.currency,
+        period=budget.period,
+        timezone=key.tenant.timezone,
+        rolling_days=budget.rolling_days or 0,
+        is_hard=budget.is_hard,
+        increase=to_nanos(budget.increase),
+        increase_until=budget.increase_until.timestamp() if budget.increase_until is not None else 0.0,
+        resets=budget.resets,
+        model=budget.model,
+        per_end_user=budget.per_end_user,
+    )
+
+
+def _scope_name(rule: ScopedRule, key: ApiKey) -> str:
+    if rule.scope == "tenant":
+        return key.tenant.slug
+    return key.project.slug if rule.scope == "project" and key.project is not None else key.name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from django.db import models
+from django.db.models import functions
 from django.db.models.functions import Now
+from django.utils import timezone
 
 if TYPE_CHECKING:
     from tenants.models import Tenant
@@ -44,6 +46,17 @@ class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         """Requests of which something did not get across."""
         return self.exclude(losses=[])
 
+    def called(self, correlation_id: str) -> Self:
+        """Requests that their clients have given this id."""
+        own = models.Func(
+            functions.Cast("request_id", models.TextField()),
+            models.Value("-"),
+            models.Value(""),
+            function="replace",
+            output_field=models.TextField(),
+        )
+        return self.filter(correlation_id=correlation_id).exclude(correlation_id=own)
+
     def traced(self) -> Self:
         """Requests whose decision trace was kept: several attempts, or asked for."""
         return self.filter(trace__isnull=False)
@@ -64,3 +77,25 @@ class ScopedRuleQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         if key.project_id is not None:
             own |= models.Q(project=key.project_id)
         return self.filter(tenant_wide | own, tenant=key.tenant_id).order_by("pk")
+
+
+class LegalDocumentQuerySet[M: models.Model](models.QuerySet[M]):
+    """Questions about terms and privacy notices."""
+
+    def in_force(self, kind: str) -> M | None:
+        """The version that holds today: the latest of those whose day has come. None: nothing was published."""
+        return self._whose_day_has_come(kind).first()
+
+    def with_current(self) -> Self:
+        """Each with `current`: the version of its kind that holds today, or None."""
+        latest = self.model._default_manager.all()._whose_day_has_come(models.OuterRef("kind"))
+        return self.annotate(current=models.Subquery(latest.values("version")[:1]))
+
+    def _whose_day_has_come(self, kind: str | models.OuterRef) -> Self:
+        return self.filter(kind=kind, effective_from__lte=timezone.now().date()).order_by("-version")
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError("What is published stays as it is.")
+
+    def delete(self) -> NoReturn:
+        raise NotImplementedError("What is published stays as it is.")

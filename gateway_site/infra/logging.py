@@ -63,6 +63,7 @@ COMPONENTS = {
     "uvicorn": "WARNING",
     "celery": "WARNING",
     "aiohttp": "WARNING",
+    "httpx": "WARNING",
     "asyncio": "WARNING",
     "tollgate": "DEBUG",
 }

@@ -9,6 +9,7 @@ redis-py is loaded only where `connect` is called: its command tables take 22 MB
 
 import asyncio
 import hashlib
+import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -364,3 +365,49 @@ def connect(url: str) -> "Iterator[Redis]":
         raise StoreUnavailable(f"Valkey cannot be reached: {error}") from error
     finally:
         client.close()
+
+
+class ThreadValkey:
+    """A blocking connection for a worker's threads, which must not load redis-py; what fails raises StoreUnavailable."""
+
+    def __init__(self, url: str, *, seconds: float = 10.0) -> None:
+        address = Address.parse(url)
+        self._reader = hiredis.Reader()
+        try:
+            if address.path:
+                self._socket = socket.socket(socket.AF_UNIX)
+                self._socket.settimeout(seconds)
+                self._socket.connect(address.path)
+            else:
+                self._socket = socket.create_connection((address.host, address.port), timeout=seconds)
+                context = address.ssl()
+                if context is not None:
+                    self._socket = context.wrap_socket(self._socket, server_hostname=address.host)
+        except OSError as error:
+            raise StoreUnavailable(f"Valkey cannot be reached: {error}.") from error
+        for command in address.greetings():
+            self.execute_command(*command)
+
+    def execute_command(self, *command: bytes | str | int) -> Reply:
+        """Send one command and return its reply; raises ScriptFailed when Valkey refuses it."""
+        try:
+            self._socket.sendall(_pack(command))
+            while (reply := self._reader.gets()) is False:
+                data = self._socket.recv(65536)
+                if not data:
+                    raise StoreUnavailable("Valkey closed the connection.")
+                self._reader.feed(data)
+        except OSError as error:
+            raise StoreUnavailable(f"Valkey was lost: {error}.") from error
+        if isinstance(reply, hiredis.ReplyError):
+            raise ScriptFailed(str(reply))
+        return reply
+
+    def xrange(self, name: bytes, min: bytes = b"-", count: int = 1000) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Return entries of a stream as redis-py does."""
+        entries = self.execute_command("XRANGE", name, min, "+", "COUNT", count)
+        return [(entry, dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in entries]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()

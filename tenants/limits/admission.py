@@ -1,7 +1,7 @@
 """Admission: one Valkey script before a request (reserve) and one after it (settle).
 
-Every limit of a request is checked and charged in one step, or none is. What `reserve` returns has to be settled, and
-settling twice does nothing. Budgets join the same two scripts; the seam is `Reservation`.
+Every limit and every budget of a request is checked and charged in one step, or none is. What `reserve` returns has to be
+settled, and settling twice does nothing. A reservation whose worker is gone is swept when its lease ends.
 
 Without Valkey a worker enforces its share of each limit by itself (`local.py`), or refuses, as the tenant wishes; usage
 waits on disk (`spool.py`). What Valkey acknowledged just before it was lost is settled once more when it is back: it
@@ -10,41 +10,85 @@ writes its file only once a second.
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic, time
+from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from gateway_site.infra.telemetry import usage_spooled
 from gateway_site.infra.valkey import HotValkey, Reply, Script, ScriptFailed, StoreUnavailable
-from tenants.errors import RateLimited, Unavailable
+from tenants.errors import GatewayError
+from tenants.limits.charges import (
+    Charges,
+    Hold,
+    compile_charges,
+    foreign_budget,
+    peek_arguments,
+    prepare,
+    settle_arguments,
+)
 from tenants.limits.local import LocalLimits
+from tenants.limits.money import from_nanos, to_nanos
+from tenants.limits.refusals import (
+    Headers,
+    Tightest,
+    budget_refusal,
+    foreign_currency,
+    limit_headers,
+    rate_refusal,
+    unknown_limits,
+)
 from tenants.limits.spool import Spool, SpooledSettle
 from tenants.limits.spool import read as read_spool
-from tenants.limits.windows import window_name
-from tenants.principal import Principal, Rule
+from tenants.principal import BudgetRule, Principal, Rule
+from tenants.usage_event import UsageEvent, decode, encode
 
 log = structlog.get_logger("tollgate.admission")
 
-LEASE_MS = 90_000  # a killed worker's leases are free again after this
-RENEW_SECONDS = 30.0
+LEASE_MS = 40_000  # what a killed worker holds is free again after this, and the next sweep
+RENEW_SECONDS = 12.0
 UNWRITTEN_SECONDS = 3.0  # what Valkey acknowledged so shortly before it was lost may be lost with it
 MOST_UNWRITTEN = 20_000
-RETRY_SECONDS = 2
+MOST_LEFTS = 20_000  # budgets of which a worker remembers what was left
 SETTLED_MS = 120_000  # how long a repeated settle is recognised; the ledger's primary key guards beyond
+FORGOTTEN_SECONDS = 100.0  # less than that: what Valkey settled so long ago it may not recognise
+SWEPT_MS = 86_400_000  # how long after a sweep a late settle is recognised
 USAGE_STREAM = b"tollgate:usage"
-KEY_PREFIX = "tollgate:limit:"
+RESERVATION_PREFIX = "tollgate:reservation:"
+RESERVATIONS = "tollgate:reservations"
+COUNTED = "tollgate:budgets:counted"  # there: what was spent is what the counters say
 
 _FOLDER = Path(__file__).parent
 RESERVE = Script(_FOLDER / "reserve.lua")
 SETTLE = Script(_FOLDER / "settle.lua")
 RENEW = Script(_FOLDER / "renew.lua")
+SWEEP = Script(_FOLDER / "sweep.lua")
+COUNT = Script(_FOLDER / "count.lua")
+HOLDS = Script(_FOLDER / "holds.lua")
+PEEK = Script(_FOLDER / "peek.lua")
 STORE_PRINCIPAL = Script(_FOLDER / "store_principal.lua")
 SCRIPTS = (RESERVE, SETTLE, RENEW, STORE_PRINCIPAL)
+SETTLED, NO_ROOM, LATE = (0, 1), 2, 3  # what settle.lua returns
 
-SCOPE_WORDS = {"tenant": "tenant", "project": "project", "api_key": "API key"}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What admission has to know of a request."""
+
+    request_id: str
+    alias: str
+    end_user: str
+    dialect: str
+    started_at: float  # seconds since 1970: it says which period of a budget is charged
+    tokens: int  # the estimate: prompt and answer
+    money: Mapping[str, int]  # the most that it can cost, in nanos by currency
+    if_lost: bytes  # the usage event, should the worker be killed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,22 +96,27 @@ class Reservation:
     """What a request holds until it is settled."""
 
     request_id: str
-    leases: tuple[str, ...] = ()
-    headers: tuple[tuple[bytes, bytes], ...] = ()  # x-ratelimit-*, of the tightest limit
+    holds: tuple[Hold, ...] = ()
+    headers: Headers = ()  # of the tightest limits
+    reserved_at: int = 0  # ms, by Valkey's clock
     is_degraded: bool = False  # admitted without Valkey: nothing is known to be held there
     renewed_at: float = field(default_factory=monotonic)
 
+    def counters(self, currency: str) -> list[str]:
+        """Return the budget counters that a cost in a currency is charged to."""
+        return [hold.counter for hold in self.holds if hold.kind == "b" and hold.currency == currency]
 
-@dataclass(frozen=True, slots=True)
-class _Charges:
-    """A principal's rules as the script's arguments; compiled once while the principal stays the same object."""
 
-    principal: Principal
-    rules: tuple[Rule, ...]
-    keys: tuple[str, ...]
-    arguments: tuple[str | int, ...]
-    leases: tuple[str, ...]
-    is_static: bool
+class Standing(NamedTuple):
+    """How much of a rule is used: requests or tokens and the ms until it is whole; of a budget, nanos held and spent."""
+
+    rule: Rule | BudgetRule
+    first: int
+    second: int
+
+
+class Uncounted(StoreUnavailable):
+    """Valkey does not know yet what was spent of the budgets: it has admitted nothing."""
 
 
 class Admission:
@@ -78,65 +127,144 @@ class Admission:
         self._spool = spool
         self.active: dict[str, Reservation] = {}  # not settled yet, by request id
         self.peers = 1  # web workers that share the limits, this one included
+        self.count_budgets: Callable[[], Awaitable[None]] | None = None  # when Valkey has come up without them
         self._local: LocalLimits | None = None  # what was admitted since Valkey was lost; None: it is there
+        self._lefts: dict[str, int] = {}  # of budgets by key, as Valkey said last
         self._unwritten: deque[tuple[float, SpooledSettle]] = deque(maxlen=MOST_UNWRITTEN)  # sent lately
         self._doubtful: deque[SpooledSettle] = deque(maxlen=MOST_UNWRITTEN)  # sent shortly before Valkey was lost
+        self._unsettled: dict[str, asyncio.Task[None]] = {}  # those that have to be settled otherwise, by request id
         self._is_spooling = False
         valkey.on_lost = self._doubt_unwritten
-        self._compiled: dict[int, _Charges] = {}
+        self._compiled: dict[int, Charges] = {}
         self._cache_size = cache_size
 
-    async def reserve(self, principal: Principal, request_id: str, *, alias: str, end_user: str) -> Reservation:
-        """Charge every limit that applies; raises RateLimited, which says whose limit it is and when to come again.
+    # --- Before a request ---------------------------------------------------------------------------------------
+
+    async def reserve(self, principal: Principal, request: Request) -> Reservation:
+        """Charge every limit that applies; raises RateLimited and BudgetExhausted, which say whose limit it is.
 
         Without Valkey it raises Unavailable for tenants that would rather be refused than be counted by each worker.
         """
-        charges = self._charges(principal, alias, end_user)
+        charges = self._charges(principal, request)
+        if charges.has_budgets and (foreign := foreign_budget(charges, request.money)) is not None:
+            raise foreign_currency(foreign, list(request.money))
+        arguments, holds = prepare(charges, tokens=request.tokens, money=request.money, now=request.started_at)
         was_connected = self._valkey.is_connected
         try:
-            reply = await self._valkey.run(RESERVE, charges.keys, request_id, LEASE_MS, *charges.arguments)
+            reply = await self._reserve(charges, request, arguments)
         except asyncio.CancelledError:
-            self._release(request_id, charges.leases)
+            self._release(request.request_id, holds)
             raise
         except (StoreUnavailable, ScriptFailed) as error:
             try:
-                return self._reserve_alone(charges, request_id, str(error))
-            except (RateLimited, Unavailable):
-                if was_connected and charges.leases:  # it may have counted the request and failed to say so
-                    self._keep(SpooledSettle(request_id, charges.leases, ""), error)
+                return self._reserve_alone(charges, holds, request, str(error))
+            except GatewayError:
+                if was_connected and not isinstance(error, Uncounted):  # it may have admitted it and failed to say so
+                    self._keep(SpooledSettle(request.request_id, holds, ""), error)
                 raise
         self._local = None
-        admitted, number, remaining, milliseconds = reply
-        rule = charges.rules[number - 1] if number else None
-        if not admitted:
-            raise _refusal(rule, milliseconds)
-        headers = _limit_headers(rule, remaining, milliseconds) if rule is not None else ()
-        return self._hold(Reservation(request_id=request_id, leases=charges.leases, headers=headers))
+        if reply[0] != 1:
+            raise self._refusal(charges, request, reply)
+        self._remember_lefts(charges, reply[4])
+        headers = self._headers(charges, request, (reply[2], reply[3]))
+        return self._hold(
+            Reservation(request_id=request.request_id, holds=holds, headers=headers, reserved_at=reply[1])
+        )
 
-    def _reserve_alone(self, charges: _Charges, request_id: str, reason: str) -> Reservation:
+    async def _reserve(self, charges: Charges, request: Request, arguments: list[str | int]) -> Reply:
+        request_id = request.request_id
+        keys = (RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *charges.keys)
+        reply = await self._valkey.run(RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments)
+        if reply[0] == -1 and self.count_budgets is not None:
+            await self.count_budgets()
+            reply = await self._valkey.run(RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments)
+        if reply[0] == -1:
+            raise Uncounted("What was spent of the budgets is being counted.")
+        return reply
+
+    def _refusal(self, charges: Charges, request: Request, reply: Reply) -> GatewayError:
+        charge, number = charges.charges[reply[1] - 1], reply[2]
+        if isinstance(charge.rule, BudgetRule):
+            hold = request.money.get(charge.rule.currency, 0)
+            return budget_refusal(charge.rule, number, hold, now=request.started_at)
+        return rate_refusal(charge.rule, number, dialect=request.dialect, tokens=request.tokens)
+
+    def _headers(self, charges: Charges, request: Request, found: tuple[list[int], ...]) -> Headers:
+        rates = [
+            Tightest(charges.charges[number - 1].rule, remaining, reset)  # type: ignore[arg-type]
+            for number, remaining, reset in found
+            if number
+        ]
+        return limit_headers(request.dialect, rates) if rates else ()
+
+    def _remember_lefts(self, charges: Charges, lefts: list[int]) -> None:
+        if not lefts:
+            return
+        if len(self._lefts) > MOST_LEFTS:
+            self._lefts.clear()
+        keys = (charge.key for charge in charges.charges if charge.kind == "b")
+        self._lefts.update(zip(keys, lefts, strict=True))
+
+    def _reserve_alone(self, charges: Charges, holds: tuple[Hold, ...], request: Request, reason: str) -> Reservation:
         """Admit a request by this worker's share of the limits, if its tenant is content with that."""
         if charges.principal.refuses_without_valkey:
-            raise Unavailable(
-                "Limits cannot be checked right now. Try again in a moment.",
-                code="limits_unavailable",
-                headers={"retry-after": str(RETRY_SECONDS)},
-                retry_after_seconds=RETRY_SECONDS,
-            )
+            raise unknown_limits("Limits")
         if self._local is None:
             log.warning("admission_degraded", reason=reason, peers=self.peers)
-            self._local = LocalLimits(lease for each in self.active.values() for lease in each.leases)
-        decision = self._local.admit(charges.rules, charges.keys, peers=self.peers, now=time() * 1000)
-        rule = charges.rules[decision.rule] if decision.rule is not None else None
+            self._local = LocalLimits(
+                hold.key for each in self.active.values() for hold in each.holds if hold.kind == "c"
+            )
+        decision = self._local.admit(
+            charges.charges,
+            tokens=request.tokens,
+            holds=holds,
+            lefts=self._lefts,
+            peers=self.peers,
+            now=time() * 1000,
+        )
         if not decision.is_admitted:
-            raise _refusal(rule, decision.milliseconds)
-        headers = _limit_headers(rule, decision.remaining, decision.milliseconds) if rule is not None else ()
-        # Its leases are those of a request that Valkey admitted: it may have, and failed to say so.
-        return self._hold(Reservation(request_id=request_id, leases=charges.leases, headers=headers, is_degraded=True))
+            if decision.is_unknown:
+                raise unknown_limits("Budgets")
+            assert decision.rule is not None
+            raise self._refusal(charges, request, (0, decision.rule + 1, decision.milliseconds))
+        found = (
+            (decision.rule + 1, decision.remaining, decision.milliseconds) if decision.rule is not None else (0, 0, 0)
+        )
+        headers = self._headers(charges, request, (list(found),))
+        # What it holds is that of a request that Valkey admitted: it may have, and failed to say so.
+        return self._hold(Reservation(request_id=request.request_id, holds=holds, headers=headers, is_degraded=True))
 
-    def _release(self, request_id: str, leases: tuple[str, ...]) -> None:
+    async def standings(self, principal: Principal, *, end_user: str, now: float) -> list[Standing]:
+        """Return how much of each limit and budget is used, and charge nothing; raises StoreUnavailable, ScriptFailed."""
+        charges = compile_charges(principal, alias=None, end_user=end_user)
+        if not charges.keys:
+            return []
+        found = await self._valkey.run(PEEK, charges.keys, *peek_arguments(charges, now))
+        return [
+            Standing(charge.rule, int(first), int(second))
+            for charge, (first, second) in zip(charges.charges, found, strict=True)
+        ]
+
+    def _release(self, request_id: str, holds: tuple[Hold, ...]) -> None:
         """Give back what a caller that has gone may have been given: in the same connection, this comes second."""
         with suppress(StoreUnavailable):
-            self._send(SpooledSettle(request_id, leases, "")).add_done_callback(_forget_outcome)
+            self._send(SpooledSettle(request_id, holds, "")).add_done_callback(_forget_outcome)
+
+    def _hold(self, reservation: Reservation) -> Reservation:
+        self.active[reservation.request_id] = reservation
+        return reservation
+
+    def _charges(self, principal: Principal, request: Request) -> Charges:
+        charges = self._compiled.get(principal.key_id)
+        if charges is None or charges.principal is not principal:
+            if len(self._compiled) >= self._cache_size:
+                self._compiled.clear()
+            charges = self._compiled[principal.key_id] = compile_charges(principal, alias="", end_user="")
+        if charges.is_static:
+            return charges
+        return compile_charges(principal, alias=request.alias, end_user=request.end_user)
+
+    # --- While it runs ------------------------------------------------------------------------------------------
 
     async def renew_leases(self) -> None:
         """Renew what has been running for a while; called again and again by the worker."""
@@ -145,36 +273,71 @@ class Admission:
             if reservation.renewed_at < old and not reservation.is_degraded:
                 await self._renew(reservation)
 
-    def _hold(self, reservation: Reservation) -> Reservation:
-        self.active[reservation.request_id] = reservation
-        return reservation
-
     async def _renew(self, reservation: Reservation) -> None:
+        request_id = reservation.request_id
         try:
-            await self._valkey.run(RENEW, reservation.leases, reservation.request_id, LEASE_MS)
+            keys = (RESERVATION_PREFIX + request_id, RESERVATIONS)
+            is_held = await self._valkey.run(RENEW, keys, request_id, LEASE_MS)
             reservation.renewed_at = monotonic()
+            if not is_held and request_id in self.active:
+                log.warning("reservation_swept", request_id=request_id)
         except (StoreUnavailable, ScriptFailed) as error:
-            log.warning("renew_failed", reason=str(error), request_id=reservation.request_id)
+            log.warning("renew_failed", reason=str(error), request_id=request_id)
 
-    async def settle(self, reservation: Reservation, event: bytes) -> None:
-        """Give back what is held and append the usage event, once.
+    # --- After it -----------------------------------------------------------------------------------------------
+
+    async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> None:
+        """Give back what is held, charge what was used, and append the usage event, once.
 
         The command is on its way before the first await, so a cancelled caller has settled all the same; what Valkey
         does not acknowledge is spooled to disk and replayed. Either way nothing is lost when this returns.
         """
         self.active.pop(reservation.request_id, None)
+        cost = to_nanos(event.cost)
         if self._local is not None:
-            self._local.release(reservation.leases)
-        settle = SpooledSettle(reservation.request_id, reservation.leases, event.decode())
+            self._local.release(reservation.holds, cost=cost, currency=event.currency)
+        settle = SpooledSettle(
+            reservation.request_id,
+            reservation.holds,
+            encode(event).decode(),
+            cost,
+            event.currency,
+            tokens,
+            reservation.reserved_at,
+        )
         try:
             acknowledged = self._send(settle)
         except StoreUnavailable as error:
             self._keep(settle, error)
             return
         self._remember_unwritten(settle)
-        acknowledged.add_done_callback(lambda reply: self._acknowledged(settle, reply))
+        acknowledged.add_done_callback(partial(self._acknowledged, settle))
         with suppress(StoreUnavailable, ScriptFailed):
             await asyncio.shield(acknowledged)
+        if self._unsettled and (task := self._unsettled.get(settle.request_id)) is not None:
+            await asyncio.shield(task)
+
+    def _acknowledged(self, settle: SpooledSettle, reply: asyncio.Future[Reply]) -> None:
+        error = None if reply.cancelled() else reply.exception()
+        if reply.cancelled() or error is not None:
+            self._keep(_doubted(settle), error)
+        elif reply.result()[0] not in SETTLED:
+            task = asyncio.ensure_future(self._settle_otherwise(settle, reply.result()))
+            self._unsettled[settle.request_id] = task
+            task.add_done_callback(lambda _: self._unsettled.pop(settle.request_id, None))
+
+    async def _settle_otherwise(self, settle: SpooledSettle, reply: Reply) -> None:
+        settle = _within(settle, reply)
+        try:
+            await self._settle_again(settle)
+        except (StoreUnavailable, ScriptFailed) as error:
+            self._keep(settle, error)
+
+    async def _settle_again(self, settle: SpooledSettle) -> None:
+        """Settle, with what a hard budget has room for if it has not got enough for all; raises StoreUnavailable."""
+        while (reply := await self._valkey.run(SETTLE, *_command(settle)))[0] not in SETTLED:
+            settle = _within(settle, reply)
+        self._remember_unwritten(settle)
 
     async def replay(self) -> int:
         """Settle what was spooled; return how many. Stops when Valkey goes away again."""
@@ -206,14 +369,10 @@ class Admission:
         if count:
             log.info("settled_once_more", count=count)
 
-    async def _settle_again(self, settle: SpooledSettle) -> None:
-        await self._valkey.run(SETTLE, (USAGE_STREAM, *settle.leases), *self._arguments(settle))
-        self._remember_unwritten(settle)
-
     def _doubt_unwritten(self) -> None:
         """Valkey was lost: what it acknowledged lately may be lost as well, and settling twice does nothing."""
         oldest = monotonic() - UNWRITTEN_SECONDS
-        self._doubtful.extend(settle for sent_at, settle in self._unwritten if sent_at >= oldest)
+        self._doubtful.extend(_doubted(settle) for sent_at, settle in self._unwritten if sent_at >= oldest)
         self._unwritten.clear()
 
     def _remember_unwritten(self, settle: SpooledSettle) -> None:
@@ -223,18 +382,8 @@ class Admission:
             self._unwritten.popleft()
 
     def _send(self, settle: SpooledSettle) -> asyncio.Future[Reply]:
-        keys: tuple[bytes | str, ...] = (USAGE_STREAM, *settle.leases)
-        arguments = self._arguments(settle)
+        keys, *arguments = _command(settle)
         return self._valkey.call(b"EVALSHA", SETTLE.digest, len(keys), *keys, *arguments)
-
-    @staticmethod
-    def _arguments(settle: SpooledSettle) -> tuple[str | int, ...]:
-        return (settle.request_id, SETTLED_MS, settle.event)
-
-    def _acknowledged(self, settle: SpooledSettle, reply: asyncio.Future[Reply]) -> None:
-        error = None if reply.cancelled() else reply.exception()
-        if reply.cancelled() or error is not None:
-            self._keep(settle, error)
 
     def _keep(self, settle: SpooledSettle, error: BaseException | None) -> None:
         try:
@@ -248,83 +397,46 @@ class Admission:
             log.warning("usage_spooled", request_id=settle.request_id, reason=str(error))
         self._is_spooling = True
 
-    def _charges(self, principal: Principal, alias: str, end_user: str) -> _Charges:
-        charges = self._compiled.get(principal.key_id)
-        if charges is None or charges.principal is not principal:
-            charges = self._remember(principal)
-        if charges.is_static:
-            return charges
-        return _compile(principal, alias, end_user)
 
-    def _remember(self, principal: Principal) -> _Charges:
-        if len(self._compiled) >= self._cache_size:
-            self._compiled.clear()
-        charges = _compile(principal, "", "")
-        self._compiled[principal.key_id] = charges
-        return charges
+def _command(settle: SpooledSettle) -> tuple[Any, ...]:
+    """Return the keys of the script, and behind them its arguments."""
+    request_id = settle.request_id
+    keys, arguments = settle_arguments(settle.holds, settle.cost, settle.currency)
+    is_forgotten = 0 < settle.doubtful_since < time() - FORGOTTEN_SECONDS
+    note = 1 if settle.replaces_lost else 2 if is_forgotten else 0
+    return (
+        (USAGE_STREAM, RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *keys),
+        *(request_id, SETTLED_MS, settle.event, settle.tokens, settle.reserved_at, note),
+        *arguments,
+    )
+
+
+def _doubted(settle: SpooledSettle) -> SpooledSettle:
+    """Return a settle of which nobody knows whether Valkey has done it."""
+    return msgspec.structs.replace(settle, doubtful_since=time())
+
+
+def _within(settle: SpooledSettle, reply: Reply) -> SpooledSettle:
+    """Return a settle as Valkey takes it: no more than a hard budget has room for, and in the place of a sweep's event."""
+    kind, most = reply
+    if not settle.event:
+        return msgspec.structs.replace(settle, replaces_lost=True)
+    event = decode(settle.event)
+    cost = settle.cost if most < 0 else min(settle.cost, most)
+    event = msgspec.structs.replace(
+        event,
+        cost=from_nanos(cost),
+        written_off=event.written_off + from_nanos(settle.cost - cost),
+        replaces_lost=event.replaces_lost or kind == LATE,
+    )
+    return msgspec.structs.replace(
+        settle,
+        event=encode(event).decode(),
+        cost=cost,
+        replaces_lost=settle.replaces_lost or kind == LATE,
+    )
 
 
 def _forget_outcome(reply: asyncio.Future[Reply]) -> None:
     if not reply.cancelled():
         reply.exception()
-
-
-def _compile(principal: Principal, alias: str, end_user: str) -> _Charges:
-    rules = [rule for rule in principal.rules if _is_enforced(rule) and rule.model in {"", alias}]
-    if not end_user:
-        rules = [rule for rule in rules if not rule.per_end_user]
-    arguments: list[str | int] = []
-    for rule in rules:
-        kind = "c" if rule.kind == "concurrency" else "r"
-        arguments += (kind, rule.amount, rule.window_ms, rule.burst)
-    keys = tuple(_key(rule, end_user) for rule in rules)
-    return _Charges(
-        principal=principal,
-        rules=tuple(rules),
-        keys=keys,
-        arguments=tuple(arguments),
-        leases=tuple(key for key, rule in zip(keys, rules, strict=True) if rule.kind == "concurrency"),
-        is_static=not any(rule.model or rule.per_end_user for rule in principal.rules if _is_enforced(rule)),
-    )
-
-
-def _is_enforced(rule: Rule) -> bool:
-    # Rates of tokens need the token windows that come with budgets; until then they are stored and shown.
-    return rule.kind != "tokens"
-
-
-def _key(rule: Rule, end_user: str) -> str:
-    return f"{KEY_PREFIX}{rule.id}:{end_user}" if rule.per_end_user else f"{KEY_PREFIX}{rule.id}"
-
-
-def _refusal(rule: Rule | None, retry_after_ms: int) -> RateLimited:
-    assert rule is not None
-    whose = f"{SCOPE_WORDS[rule.scope]} {rule.scope_name!r}"
-    seconds = max(1, -(-retry_after_ms // 1000))
-    headers = {"retry-after": str(seconds), "retry-after-ms": str(retry_after_ms)}
-    if rule.kind == "concurrency":
-        return RateLimited(
-            f"The limit of {rule.amount} requests at once of {whose} is reached. Try again when one has ended.",
-            code="too_many_requests_at_once",
-            headers=headers,
-            retry_after_seconds=retry_after_ms / 1000,
-        )
-    headers |= {
-        "x-ratelimit-limit-requests": str(rule.amount),
-        "x-ratelimit-remaining-requests": "0",
-        "x-ratelimit-reset-requests": f"{seconds}s",
-    }
-    return RateLimited(
-        f"The limit of {rule.amount} requests per {window_name(rule.window_ms)} of {whose} is reached. "
-        f"Try again in {seconds} s.",
-        headers=headers,
-        retry_after_seconds=retry_after_ms / 1000,
-    )
-
-
-def _limit_headers(rule: Rule, remaining: int, reset_ms: int) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"x-ratelimit-limit-requests", b"%d" % rule.amount),
-        (b"x-ratelimit-remaining-requests", b"%d" % remaining),
-        (b"x-ratelimit-reset-requests", b"%ds" % -(-reset_ms // 1000)),
-    )

@@ -1,15 +1,25 @@
--- Admit one request under all of its limits, or under none: every limit is checked before the first one is charged.
+-- Admit one request under all of its limits and budgets, or under none: every one is checked before the first is charged.
 --
--- KEYS    one per rule: a hash for a rate of requests, a sorted set of leases for concurrency
--- ARGV    request id, lease in ms, then per rule: kind (r or c), amount, window in ms, burst (0: none)
--- Returns {1, rule, remaining, reset in ms} when admitted: the tightest rate, rule 0 when there is none
---         {0, rule, remaining (0), retry after in ms} when refused
+-- KEYS    the reservation, the index of reservations, the mark that budgets are counted; then one per rule: a hash for a
+--         rate, a sorted set of leases for concurrency, a hash for a budget
+-- ARGV    request id, lease in ms, the usage event if the reservation is swept, then per rule its kind and
+--           c  amount                                                   requests at once
+--           r  amount, window in ms, burst (0: none)                    requests in a time
+--           t  amount, window in ms, tokens                             tokens in a time
+--           b  limit, hold, hard, slot, oldest, kept, life in ms        money: slots from the oldest on count, those from
+--                                                                       the kept one on are not forgotten yet
+-- Returns {1, now in ms, {rule, remaining, reset in ms} of requests, the same of tokens, left of each budget} when admitted;
+--           the rules are the tightest, 0 when there is none
+--         {0, rule, retry after in ms, or what is left of a budget}                                        when refused
+--         {-1}                                               when budgets have to be counted anew: nothing was charged
 --
 -- A rate slides: a window is counted in slots, and a slot counts until all of it has left the window. So no window,
 -- wherever it begins, holds more than the amount, and what was used is free again a twentieth of a window late at most.
--- A burst is a token bucket (GCRA) on top. The clock is Valkey's own.
+-- A burst is a token bucket (GCRA) on top. Money is in nanos. The clock of rates and leases is Valkey's own.
 
 local SLOTS = 20
+local EXACT = 2 ^ 53
+local ULPS = 4096 -- what three roundings of 64-bit integers to Lua's numbers may come to: never in the budget's disfavour
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,7 +43,7 @@ local function read_rate(key, slot)
   return counts, used, stale, tat
 end
 
--- Return when enough of the oldest slots have left the window for one more request, in ms from now.
+-- Return when enough of the oldest slots have left the window for as much as is wanted, in ms from now.
 local function wait_for_room(counts, excess, slot, length)
   for number = slot - SLOTS, slot do
     excess = excess - (counts[number] or 0)
@@ -41,27 +51,76 @@ local function wait_for_room(counts, excess, slot, length)
       return math.max(1, math.ceil((number + SLOTS + 1) * length - now))
     end
   end
-  return SLOTS * length
+  return math.ceil(SLOTS * length)
 end
 
-local charges = {}
-local tightest, tightest_remaining, tightest_reset = 0, nil, 0
-
-for rule = 1, #KEYS do
-  local base = 3 + (rule - 1) * 4
-  local amount = tonumber(ARGV[base + 1])
-  if ARGV[base] == 'c' then
-    redis.call('ZREMRANGEBYSCORE', KEYS[rule], '-inf', now)
-    if redis.call('ZCARD', KEYS[rule]) >= amount then
-      return {0, rule, 0, 1000}
+-- Read a budget's hash: what is held, what was spent in the slots that count, whether the current slot is new, old slots.
+local function read_budget(key, slot, oldest, kept)
+  if slot == oldest then
+    local state = redis.call('HMGET', key, 'held', slot)
+    if state[2] then
+      return tonumber(state[1] or 0), tonumber(state[2]), false, {}
     end
+  end
+  local held, spent, is_new, stale = 0, 0, true, {}
+  local state = redis.call('HGETALL', key)
+  for field = 1, #state, 2 do
+    local name = state[field]
+    if name == 'held' then
+      held = tonumber(state[field + 1])
+    elseif tonumber(name) < tonumber(kept) then
+      stale[#stale + 1] = name
+    elseif name == slot or (slot ~= oldest and tonumber(name) >= tonumber(oldest)) then
+      spent = spent + tonumber(state[field + 1])
+      is_new = is_new and name ~= slot
+    end
+  end
+  return held, spent, is_new, stale
+end
+
+local charges, row, lefts = {}, {ARGV[3]}, {}
+local tightest = {r = {0, 0, 0}, t = {0, 0, 0}}
+local at, is_counted = 4, nil
+
+for rule = 1, #KEYS - 3 do
+  local key, kind = KEYS[rule + 3], ARGV[at]
+  if kind == 'c' then
+    local amount = tonumber(ARGV[at + 1])
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    if redis.call('ZCARD', key) >= amount then
+      return {0, rule, 1000}
+    end
+    charges[rule] = {kind}
+    row[#row + 1] = {'c', key}
+    at = at + 2
+  elseif kind == 'b' then
+    is_counted = is_counted or redis.call('EXISTS', KEYS[3])
+    if is_counted == 0 then
+      return {-1}
+    end
+    local limit, hold, is_hard = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3] == '1'
+    local held, spent, is_new, stale = read_budget(key, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6])
+    local left = limit - held - spent
+    local margin = limit < EXACT and 0 or ULPS
+    if is_hard and hold + margin > left then
+      return {0, rule, left}
+    end
+    charges[rule] = {kind, ARGV[at + 2], is_new, stale, ARGV[at + 7], ARGV[at + 4]}
+    row[#row + 1] = {'b', key, ARGV[at + 2]}
+    lefts[#lefts + 1] = left - hold
+    at = at + 8
   else
-    local window, burst = tonumber(ARGV[base + 2]), tonumber(ARGV[base + 3])
+    local amount, window, weight, burst = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), 1, 0
+    if kind == 't' then
+      weight = tonumber(ARGV[at + 3])
+    else
+      burst = tonumber(ARGV[at + 3])
+    end
     local length = window / SLOTS
     local slot = math.floor(now / length)
-    local counts, used, stale, tat = read_rate(KEYS[rule], slot)
-    if used + 1 > amount then
-      return {0, rule, 0, wait_for_room(counts, used + 1 - amount, slot, length)}
+    local counts, used, stale, tat = read_rate(key, slot)
+    if used + weight > amount then
+      return {0, rule, wait_for_room(counts, used + weight - amount, slot, length)}
     end
     local next_tat = nil
     if burst > 0 then
@@ -69,36 +128,53 @@ for rule = 1, #KEYS do
       tat = math.max(tat, now)
       local early = tat - now - (burst - 1) * interval
       if early > 0 then
-        return {0, rule, 0, math.ceil(early)}
+        return {0, rule, math.ceil(early)}
       end
       next_tat = tat + interval
     end
-    charges[rule] = {slot, next_tat, window, stale, counts[slot] == nil}
-    local remaining = amount - used - 1
-    if tightest_remaining == nil or remaining < tightest_remaining then
-      tightest, tightest_remaining = rule, remaining
-      tightest_reset = math.min(window, math.ceil((slot + SLOTS + 1) * length - now))
+    charges[rule] = {kind, slot, weight, next_tat or false, window, stale, counts[slot] == nil}
+    local remaining, found = amount - used - weight, tightest[kind]
+    if found[1] == 0 or remaining < found[2] then
+      tightest[kind] = {rule, remaining, math.min(window, math.ceil((slot + SLOTS + 1) * length - now))}
     end
+    at = at + 4
   end
 end
 
-for rule = 1, #KEYS do
-  local charge = charges[rule]
-  if charge == nil then
-    redis.call('ZADD', KEYS[rule], now + lease, id)
-    redis.call('PEXPIRE', KEYS[rule], lease * 2)
-  else
-    local slot, tat, window, stale, is_first = unpack(charge, 1, 5)
-    if #stale > 0 then
-      redis.call('HDEL', KEYS[rule], unpack(stale))
+for rule = 1, #KEYS - 3 do
+  local key, charge = KEYS[rule + 3], charges[rule]
+  if charge[1] == 'c' then
+    redis.call('ZADD', key, now + lease, id)
+    redis.call('PEXPIRE', key, lease * 2)
+  elseif charge[1] == 'b' then
+    if charge[2] ~= '0' then
+      redis.call('HINCRBY', key, 'held', charge[2])
     end
-    redis.call('HINCRBY', KEYS[rule], string.format('%d', slot), 1)
+    if charge[3] then -- the first request of its slot
+      redis.call('HSETNX', key, charge[6], '0')
+      if #charge[4] > 0 then
+        redis.call('HDEL', key, unpack(charge[4]))
+      end
+      if charge[5] ~= '0' then
+        redis.call('PEXPIRE', key, charge[5])
+      else -- the budget may have had a period before
+        redis.call('PERSIST', key)
+      end
+    end
+  else
+    local _, slot, weight, tat, window, stale, is_first = unpack(charge, 1, 7)
+    if #stale > 0 then
+      redis.call('HDEL', key, unpack(stale))
+    end
+    redis.call('HINCRBY', key, string.format('%d', slot), weight)
     if tat then
-      redis.call('HSET', KEYS[rule], 'tat', string.format('%.3f', tat))
+      redis.call('HSET', key, 'tat', string.format('%.3f', tat))
     end
     if is_first then -- of its slot: the others need not say again how long the hash is of use
-      redis.call('PEXPIRE', KEYS[rule], window * 2)
+      redis.call('PEXPIRE', key, window * 2)
     end
   end
 end
-return {1, tightest, tightest_remaining or 0, tightest_reset}
+redis.call('SET', KEYS[1], cmsgpack.pack(row))
+redis.call('ZADD', KEYS[2], now + lease, id)
+return {1, now, tightest.r, tightest.t, lefts}

@@ -1,7 +1,7 @@
 """Usage events on disk while Valkey is away: a file of each worker's own, replayed when Valkey is back.
 
-A line is the request id, its leases and the event; replaying settles as if nothing had happened, and settling twice does
-nothing. Files of workers that are gone are adopted by whoever starts next.
+A line is the request id, what it holds, what it used and the event; replaying settles as if nothing had happened, and
+settling twice does nothing. Files of workers that are gone are adopted by whoever starts next.
 """
 
 import os
@@ -11,13 +11,21 @@ from pathlib import Path
 
 import msgspec
 
+from tenants.limits.charges import Hold
+
 
 class SpooledSettle(msgspec.Struct, frozen=True):
     """A settle that waits."""
 
     request_id: str
-    leases: tuple[str, ...]
-    event: str
+    holds: tuple[Hold, ...]
+    event: str  # empty: only to give back what is held
+    cost: int = 0  # nanos
+    currency: str = ""
+    tokens: int = 0
+    reserved_at: int = 0  # ms, by Valkey's clock; 0: it was not
+    replaces_lost: bool = False  # the reservation was swept, and the ledger told so
+    doubtful_since: float = 0.0  # seconds since 1970: sent by then, so that it may have been settled; 0: it was not
 
 
 _encode = msgspec.json.Encoder().encode

@@ -21,9 +21,9 @@ from routing.health import DeploymentHealth, HealthBoard
 from routing.pipeline import serve
 from routing.request import DataPlaneRequest
 from routing.snapshot import LiveDeployment, LiveRoute
-from tenants.limits.admission import Reservation
+from tenants.limits.admission import Request, Reservation
 from tenants.principal import Principal
-from tenants.usage_event import UsageEvent
+from tenants.usage_event import UsageEvent, encode
 from tenants.usage_event import decode as read_event
 
 JSON, EVENTS = ((b"content-type", b"application/json"),), ((b"content-type", b"text/event-stream"),)
@@ -171,15 +171,19 @@ class FakeAdmission:
 
     def __init__(self) -> None:
         self.held = 0
+        self.requests: list[Request] = []
         self.events: list[UsageEvent] = []
+        self.tokens: list[int] = []  # that were settled
 
-    async def reserve(self, principal: Principal, request_id: str, **_: str) -> Reservation:
+    async def reserve(self, principal: Principal, request: Request) -> Reservation:
         self.held += 1
-        return Reservation(request_id=request_id)
+        self.requests.append(request)
+        return Reservation(request_id=request.request_id)
 
-    async def settle(self, reservation: Reservation, event: bytes) -> None:
+    async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> None:
         self.held -= 1
-        self.events.append(read_event(event))
+        self.events.append(read_event(encode(event)))  # as the ledger gets it
+        self.tokens.append(tokens)
 
 
 class Plane:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from gateway_site.infra import secrets
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ConfigRevision, ModelAlias, Route, RouteTarget
+from tenants.budgets import top_up
 from tenants.models import ApiKey, Budget, Project, RateLimit, Tenant, UsageDay
 from tests.providers.pem import identity
 from tests.routing.declaring import changes, declare, refusals
@@ -478,6 +479,113 @@ def test_limits_and_budgets_keep_their_rows_where_only_an_amount_changes():
         set(RateLimit.objects.values_list("pk", flat=True)),
         set(Budget.objects.values_list("pk", flat=True)),
     )
+
+
+ROLLING = """
+tenants:
+  - slug: alice
+    budgets:
+      - {amount: 10, per: rolling, days: 7}
+      - {amount: 20, per: rolling, days: 30}
+      - {amount: 30, per: credit, currency: EUR}
+      - {amount: 40, per: month, model: smart, per_end_user: true, increase: {amount: "5", until: 2026-12-01}}
+  - slug: charlie
+    budgets: [{amount: 10, per: rolling, days: 7}]
+"""
+
+
+def test_budgets_are_found_again_by_what_they_count_wherever_they_stand_in_the_file():
+    assert changes(ROLLING)[1:5] == [
+        "+ budget alice (10 USD in 7 days)",
+        "+ budget alice (20 USD in 30 days)",
+        "+ budget alice (30 EUR of prepaid credit)",
+        "+ budget alice (40 USD per month, model smart, per end user)",
+    ]
+    ids = dict(Budget.objects.values_list("amount", "pk"))
+    Budget.objects.update(resets=3)
+    swapped = """
+    tenants:
+      - slug: alice
+        budgets:
+          - {amount: 41, per: month, model: smart, per_end_user: true}
+          - {amount: 31, per: credit, currency: EUR}
+          - {amount: 21, per: rolling, days: 30}
+          - {amount: 11, per: rolling, days: 7}
+    """
+    assert all(change.startswith("~ budget alice") for change in changes(swapped))
+    alice = Budget.objects.for_tenant(Tenant.objects.get(slug="alice"))
+    assert dict(alice.values_list("amount", "pk")) == {amount + 1: ids[amount] for amount in (20, 30, 40)} | {
+        Decimal(11): alice.get(rolling_days=7).pk
+    }
+    assert set(Budget.objects.values_list("resets", flat=True)) == {3}  # nothing that was spent is forgotten
+    assert Budget.objects.for_tenant(Tenant.objects.get(slug="charlie")).get().amount == 10
+
+
+def test_an_increase_that_the_file_does_not_name_stays():
+    declare(ROLLING)
+    lifted = Budget.objects.get(model="smart")
+    assert (lifted.increase, lifted.increase_until) == (5, datetime(2026, 12, 1, 23, 59, 59, 999999, tzinfo=UTC))
+    without = ROLLING.replace(', increase: {amount: "5", until: 2026-12-01}', "")
+    assert without != ROLLING
+    assert changes(without) == []
+    assert changes(without.replace("per_end_user: true", "per_end_user: true, increase: {amount: 0}")) == [
+        "~ budget alice (40 USD per month, model smart, per end user): increase.amount 5 → 0"
+    ]
+
+
+def test_the_amount_of_credit_that_was_topped_up_stays():
+    declare(ROLLING)
+    credit = Budget.objects.get(period="credit")
+    assert changes(ROLLING.replace("amount: 30", "amount: 35")) == [
+        "~ budget alice (30 EUR of prepaid credit): amount 30 → 35"
+    ]
+    top_up(budget=credit, amount=Decimal(10))
+    outcome = declare(ROLLING)
+    assert outcome.changes == ()
+    assert outcome.notes == (
+        "budget alice (45 EUR of prepaid credit) was topped up; the amount in the file is not applied.",
+    )
+    assert changes(ROLLING.replace("currency: EUR", "currency: EUR, alert_at: [80]")) == [
+        "~ budget alice (45 EUR of prepaid credit): alert_at [] → [80]"
+    ]
+
+
+def test_budgets_that_overlap_are_refused_with_both_lines():
+    text = """\
+tenants:
+  - slug: alice
+    budgets:
+      - {amount: 1, per: day}
+      - {amount: 2, per: day, model: smart}
+      - {amount: 3, per: day}
+    projects:
+      - {slug: web, budgets: [{amount: 1, per: day}]}
+  - slug: charlie
+    budgets: [{amount: 1, per: day}]
+"""
+    assert refusals(text) == [
+        "f:6: tenants[0].budgets[2].per: a budget with this period, model and currency is already in line 4"
+    ]
+
+
+def test_a_budget_beyond_what_can_be_counted_is_refused_at_its_amount():
+    text = "tenants: [{slug: alice, budgets: [{amount: 9000000001}]}]"
+    [problem] = refusals(text)
+    assert problem.startswith("f:1: tenants[0].budgets[0].amount: ")
+
+
+def test_it_sets_who_is_told_of_alerts_and_leaves_the_secret_alone():
+    declare("tenants: [{slug: alice}, {slug: charlie}]")
+    Tenant.objects.get(slug="alice").set_alert_secret("whsec_1")
+    text = "tenants: [{slug: alice, alerts: {emails: [a@example.com], webhook: https://example.com/x}}]"
+    assert changes(text) == [
+        "~ tenant alice: alerts.emails [] → [a@example.com], alerts.webhook none → https://example.com/x"
+    ]
+    assert changes(text) == []
+    assert [tenant.alert_emails for tenant in Tenant.objects.order_by("slug")] == [["a@example.com"], []]
+    assert Tenant.objects.get(slug="alice").alert_secret == "whsec_1"
+    [problem] = refusals("tenants: [{slug: alice, alerts: {webhook: 'http://127.0.0.1/'}}]")
+    assert problem.startswith("f:1: tenants[0].alerts.webhook: This address is in a private network")
 
 
 def test_limits_are_replaced_where_they_are_listed_and_left_alone_where_not():

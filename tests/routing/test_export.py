@@ -3,6 +3,7 @@
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -92,6 +93,33 @@ def test_it_is_readable():
     declare(text, variables={"OPENAI_API_KEY": "sk-1"})
     expected = "\n".join(line.removeprefix("    ") for line in text.splitlines())
     assert export().strip() == expected.strip()
+
+
+def test_every_kind_of_budget_and_who_is_told_is_exported_and_applied_again():
+    text = """\
+    tenants:
+      - slug: alice
+        alerts: {emails: [a@example.com], webhook: 'https://example.com/x'}
+        budgets:
+          - {amount: "10", currency: USD, per: rolling, days: 7, per_end_user: true}
+          - {amount: "30", currency: EUR, per: credit, hard: false, alert_at: [80, 100]}
+          - {amount: "40", currency: USD, per: month, increase: {amount: "5", until: '2099-12-01'}, model: smart}
+    """
+    declare(text)
+    exported = export()
+    for line in dedent(text).splitlines()[-3:]:
+        assert line.strip() in exported
+    assert changes(exported) == []
+    Tenant.objects.all().delete()
+    declare(exported)
+    assert export() == exported
+
+
+def test_an_increase_that_has_ended_is_not_exported():
+    declare("tenants: [{slug: alice, budgets: [{amount: 1, increase: {amount: 5, until: 2020-12-01}}]}]")
+    exported = export()
+    assert "increase" not in exported
+    assert changes(exported) == []
 
 
 def test_secrets_are_never_exported():

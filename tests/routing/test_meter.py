@@ -3,13 +3,18 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from providers.canonical.inbound import Facts
 from providers.canonical.usage import NOTHING_REPORTED, Usage
+from providers.dialects.openai_chat.wire import CHAT
 from providers.pricing import Price
+from routing.account import usage_event
 from routing.exchange import Exchange
 from routing.meter import estimate, price_exchange
+from tenants.principal import Principal
+from tenants.usage_event import decode, encode
 
 SELL = Price(side="sell", effective_from=0.0, currency="EUR", per=1, input=Decimal(2), output=Decimal(10))
 COST = Price(side="cost", effective_from=0.0, currency="EUR", per=1, input=Decimal(1), output=Decimal(5))
@@ -81,6 +86,58 @@ def test_usage_of_a_kind_without_a_price_is_unpriced(make_exchange):
     assert exchange.cost_status == "unpriced"
 
 
+FLOORED = Principal(
+    key_id=1,
+    key_name="k",
+    key_prefix="tg_k",
+    tenant_id=1,
+    tenant="acme",
+    bills_floor=True,
+    floor_input=Decimal(1_000_000),
+    floor_output=Decimal(2_000_000),
+    floor_currency="CHF",
+)
+
+
+@pytest.mark.parametrize("prices", [(), (Price(side="sell", effective_from=0.0, per=1, input=Decimal(1)),)])
+def test_a_tenant_with_a_floor_is_billed_at_it_for_what_has_no_price(make_exchange, prices: tuple[Price, ...]):
+    exchange = make_exchange(prices=prices, principal=FLOORED)
+    price_exchange(exchange)
+    assert (exchange.cost, exchange.currency, exchange.cost_status) == (Decimal(11), "CHF", "unpriced")
+
+
+def test_what_we_pay_in_another_currency_makes_no_margin(make_exchange):
+    dollars = msgspec.structs.replace(COST, currency="USD")
+    exchange = make_exchange(prices=(SELL, dollars))
+    price_exchange(exchange)
+    assert (exchange.cost, exchange.currency, exchange.cost_price) == (Decimal(46), "EUR", None)
+
+
+def test_what_is_unpriced_still_costs_us(make_exchange):
+    exchange = make_exchange(prices=(COST,))
+    price_exchange(exchange)
+    assert (exchange.cost, exchange.cost_price, exchange.currency) == (Decimal(0), Decimal(23), "EUR")
+
+
+def test_a_price_comes_before_the_floor(make_exchange):
+    exchange = make_exchange(principal=FLOORED)
+    price_exchange(exchange)
+    assert (exchange.cost, exchange.currency, exchange.cost_status) == (Decimal(46), "EUR", "exact")
+
+
+def test_what_is_not_billed_is_not_billed_at_the_floor(make_exchange):
+    exchange = make_exchange(prices=(), principal=FLOORED, outcome="upstream_failed", usage=NOTHING_REPORTED)
+    price_exchange(exchange)
+    assert (exchange.cost, exchange.cost_status) == (Decimal(0), "exact")
+
+
+def test_the_floor_is_nobody_elses(make_exchange):
+    charlie = msgspec.structs.replace(FLOORED, tenant_id=2, tenant="charlies", bills_floor=False)
+    exchange = make_exchange(prices=(), principal=charlie)
+    price_exchange(exchange)
+    assert (exchange.cost, exchange.cost_status) == (Decimal(0), "unpriced")
+
+
 def test_the_price_is_that_of_the_moment_when_the_request_came(make_exchange):
     later = Price(side="sell", effective_from=2000.0, per=1, input=Decimal(9), output=Decimal(9))
     exchange = make_exchange(prices=(SELL, later), started_at=1999.0)
@@ -111,3 +168,14 @@ def test_an_estimate_takes_back_nothing_that_was_reported(make_exchange, usage: 
 @pytest.mark.parametrize("size", [0, 1, 3])
 def test_an_estimate_is_never_zero(make_exchange, size: int):
     assert estimate(make_exchange(usage=NOTHING_REPORTED, size=size)).input == 1
+
+
+def test_the_record_keeps_what_else_was_used_and_what_the_provider_says_it_costs(make_exchange):
+    usage = Usage(input=9, output=4, audio_input=5, images=2, seconds=Decimal("1.50"), service_tier="flex")
+    usage = msgspec.structs.replace(usage, reported_cost=Decimal("0.0123"))
+    exchange = make_exchange(usage=usage, principal=FLOORED, operation=CHAT)
+    event = decode(encode(usage_event(exchange, "w", [])))
+    assert event.units == {"audio_input_tokens": 5, "images": 2, "seconds": "1.50"}
+    assert (event.service_tier, event.reported_cost) == ("flex", Decimal("0.0123"))
+    plain = usage_event(make_exchange(principal=FLOORED, operation=CHAT), "w", [])
+    assert (plain.units, plain.service_tier, plain.reported_cost) == ({}, "", None)

@@ -31,6 +31,9 @@ from tenants.limits.admission import USAGE_STREAM, Reservation
 from tenants.limits.spool import SpooledSettle
 from tenants.models import Tenant
 from tenants.services import create_key
+from tenants.usage_event import UsageEvent
+from tenants.usage_event import decode as read_event
+from tenants.usage_event import encode as write_event
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
 from tests.routing.catalogue import CREDENTIAL, Catalogue, make_catalogue
 
@@ -352,15 +355,33 @@ async def test_charlie_does_not_get_alices_alias(client, catalogue, tmp_path):
 # --- Keeping house -------------------------------------------------------------------------------------------
 
 
-def events(client: redis.Redis) -> list[bytes]:
-    return sorted(fields[b"event"] for _, fields in client.xrange(USAGE_STREAM))
+def event_of(request_id: str) -> UsageEvent:
+    return UsageEvent(
+        request_id=request_id,
+        started_at=time.time(),
+        tenant_id=1,
+        api_key_id=1,
+        dialect="openai_chat",
+        alias="smart",
+        status=200,
+        outcome="served",
+        cost_status="exact",
+        latency_ms=1,
+    )
+
+
+def events(client: redis.Redis) -> list[str]:
+    """Return the requests of which the ledger hears."""
+    return sorted(read_event(fields[b"event"]).request_id for _, fields in client.xrange(USAGE_STREAM))
 
 
 def leave_behind(state_dir: Path, worker: str, request_id: str) -> Path:
     """Spool a settle as a worker that ended without Valkey."""
     path = state_dir / "spool" / worker
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(SpooledSettle(request_id, (), request_id)) + b"\n")
+    path.write_bytes(
+        msgspec.json.encode(SpooledSettle(request_id, (), write_event(event_of(request_id)).decode())) + b"\n"
+    )
     return path
 
 
@@ -370,7 +391,7 @@ async def test_what_workers_left_behind_is_in_the_stream_soon(client, tmp_path):
     leave_behind(tmp_path, f"{host}-999999998.replaying", "b")
     kept = [leave_behind(tmp_path, name, "c") for name in (f"{host}-{os.getppid()}.replaying", "another-host-1.jsonl")]
     async with runtime_at(tmp_path):
-        await eventually(lambda: events(client) == [b"a", b"b"])
+        await eventually(lambda: events(client) == ["a", "b"])
         await eventually(lambda: sorted((tmp_path / "spool").iterdir()) == sorted(kept))
 
 
@@ -386,17 +407,17 @@ async def test_what_was_spooled_is_replayed_before_it_closes(own_server, tmp_pat
         async with runtime_at(tmp_path, own_server.url) as worker:
             own_server.kill()
             await eventually(lambda: not worker.valkey.is_connected)
-            await worker.admission.settle(Reservation(request_id="r"), b"event")
+            await worker.admission.settle(Reservation(request_id="r"), event_of("r"), tokens=0)
             own_server.start()
             await eventually(lambda: worker.valkey.is_connected)
-        assert events(client) == [b"event"]
+        assert events(client) == ["r"]
 
 
 async def test_it_closes_without_its_stores_and_keeps_what_was_spooled(own_server, tmp_path):
     async with runtime_at(tmp_path, own_server.url) as worker:
         own_server.kill()
         await eventually(lambda: not worker.valkey.is_connected)
-        await worker.admission.settle(Reservation(request_id="r"), b"event")
+        await worker.admission.settle(Reservation(request_id="r"), event_of("r"), tokens=0)
     own_server.start()
     assert len(list((tmp_path / "spool").iterdir())) == 1
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,5 +1,7 @@
 """From a key's rows to its principal."""
 
+from decimal import Decimal
+
 import pytest
 
 from tenants.models import Tenant
@@ -39,3 +41,13 @@ def test_by_default_a_key_goes_in_the_middle_and_traces_nothing(alice: Tenant):
 def test_by_default_responses_are_stored_for_thirty_days(alice: Tenant):
     principal = principal_of(create_key(tenant=alice, name="ci")[0])
     assert (principal.stores_responses, principal.response_retention_days) == (True, 30)
+
+
+def test_it_knows_the_floor_of_its_tenant_and_of_no_other(alice: Tenant, charlie: Tenant):
+    alice.unpriced_policy, alice.floor_currency = Tenant.UnpricedPolicy.FLOOR, "EUR"
+    alice.floor_input, alice.floor_output = Decimal(3), Decimal("9.5")
+    alice.save()
+    found, other = (principal_of(create_key(tenant=tenant, name="ci")[0]) for tenant in (alice, charlie))
+    assert (found.bills_floor, found.refuses_unpriced) == (True, False)
+    assert (found.floor_input, found.floor_output, found.floor_currency) == (3, Decimal("9.5"), "EUR")
+    assert (other.bills_floor, other.floor_input) == (False, None)

@@ -4,13 +4,23 @@ from pathlib import Path
 
 import pytest
 
+from tenants.limits.charges import Hold
 from tenants.limits.spool import Spool, SpooledSettle, read
 
 ALIVE, GONE = (lambda _: True), (lambda _: False)
 
 
+HOLDS = (
+    Hold("c", "tollgate:limit:1"),
+    Hold("t", "tollgate:limit:2:é:🙂", 500, 60_000),
+    Hold("b", "tollgate:budget:3.1:d:e f", 2**62, 0, 1_760_000_000, 2**63 - 1, True, "EUR"),
+)
+
+
 def settle(number: int, event: str = "{}") -> SpooledSettle:
-    return SpooledSettle(f"r{number}", ("lease:1", "lease:2"), event)
+    return SpooledSettle(
+        f"r{number}", HOLDS, event, 2**62, "EUR", 1234, 1_760_000_000_123, replaces_lost=bool(number % 2)
+    )
 
 
 def waiting(spool: Spool) -> list[str]:

@@ -15,11 +15,23 @@ import msgspec
 import pytest
 
 from gateway_site.infra.valkey import HotValkey, StoreUnavailable
-from tenants.errors import RateLimited, Unavailable
+from tenants.errors import BudgetExhausted, RateLimited, Unavailable
 from tenants.limits import admission
-from tenants.limits.admission import RESERVE, SCRIPTS, USAGE_STREAM, Admission, Reservation
+from tenants.limits.admission import (
+    COUNTED,
+    RESERVATIONS,
+    RESERVE,
+    SCRIPTS,
+    SWEEP,
+    USAGE_STREAM,
+    Admission,
+    Request,
+    Reservation,
+)
+from tenants.limits.money import from_nanos
 from tenants.limits.spool import Spool, SpooledSettle
-from tenants.principal import Principal, Rule
+from tenants.principal import BudgetRule, Principal, Rule
+from tenants.usage_event import UsageEvent, decode, encode
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,6 +53,21 @@ def caller(*rules: Rule, tenant: str = "alice", key_id: int = 1) -> Principal:
     return Principal(key_id=key_id, key_name="laptops", key_prefix="tg_abcd", tenant_id=1, tenant=tenant, rules=rules)
 
 
+def event_of(request_id: str, alias: str = "smart") -> UsageEvent:
+    return UsageEvent(
+        request_id=request_id,
+        started_at=time.time(),
+        tenant_id=1,
+        api_key_id=1,
+        dialect="openai_chat",
+        alias=alias,
+        status=200,
+        outcome="served",
+        cost_status="exact",
+        latency_ms=1,
+    )
+
+
 class Gate:
     """An Admission with its connection and spool, and shorter words for what tests ask of it."""
 
@@ -49,30 +76,40 @@ class Gate:
         self.spool = spool
         self.admission = Admission(valkey, spool)
 
-    async def reserve(
-        self, principal: Principal, request_id: str | None = None, *, alias: str = "smart", end_user: str = ""
-    ) -> Reservation:
-        return await self.admission.reserve(principal, request_id or next(ids), alias=alias, end_user=end_user)
+    async def reserve(self, principal: Principal, request_id: str | None = None, **facts: Any) -> Reservation:
+        request_id = request_id or next(ids)
+        facts = {"alias": "smart", "end_user": "", "dialect": "openai_chat", "tokens": 0, "money": {}, **facts}
+        facts.setdefault("started_at", time.time())
+        lost = encode(event_of(request_id, "lost"))
+        request = Request(request_id=request_id, if_lost=lost, **facts)
+        return await self.admission.reserve(principal, request)
 
-    async def admits(self, principal: Principal, **facts: str) -> bool:
+    async def settle(self, reservation: Reservation, alias: str = "smart") -> None:
+        await self.admission.settle(reservation, event_of(reservation.request_id, alias), tokens=0)
+
+    async def admits(self, principal: Principal, **facts: Any) -> bool:
         try:
             await self.reserve(principal, **facts)
         except RateLimited:
             return False
         return True
 
-    async def admitted(self, times: int, principal: Principal, **facts: str) -> int:
+    async def admitted(self, times: int, principal: Principal, **facts: Any) -> int:
         """Return how many of so many requests at once are admitted."""
         return sum(await asyncio.gather(*(self.admits(principal, **facts) for _ in range(times))))
 
-    async def refusal(self, principal: Principal, **facts: str) -> RateLimited:
+    async def refusal(self, principal: Principal, **facts: Any) -> RateLimited:
         with pytest.raises(RateLimited) as caught:
             await self.reserve(principal, **facts)
         return caught.value
 
-    async def events(self) -> list[bytes]:
+    async def records(self) -> list[UsageEvent]:
         entries: Any = await self.valkey.call("XRANGE", USAGE_STREAM, "-", "+")
-        return [fields[1] for _, fields in entries]
+        return [decode(fields[1]) for _, fields in entries]
+
+    async def events(self) -> list[str]:
+        """Return the requests of which the ledger hears, in order."""
+        return [record.request_id for record in await self.records()]
 
     async def leases(self, rule: Rule) -> list[bytes]:
         held: Any = await self.valkey.call("ZRANGE", lease_key(rule), 0, -1)
@@ -220,8 +257,11 @@ async def test_without_limits_nothing_is_said_of_them(gate):
     assert (await gate.reserve(caller(at_once(5)))).headers == ()
 
 
-async def test_limits_on_tokens_refuse_no_request(gate):
-    assert await gate.admitted(5, caller(rate(1, kind="tokens"))) == 5
+async def test_limits_on_tokens_count_tokens_and_not_requests(gate):
+    alice = caller(rate(10, kind="tokens"))
+    assert await gate.admitted(50, alice) == 50  # that use none, as counting does
+    assert await gate.admitted(5, alice, tokens=3) == 3
+    assert await gate.admitted(5, alice, tokens=1) == 1
 
 
 async def test_a_burst_comes_at_once_and_then_evenly(gate):
@@ -292,7 +332,7 @@ async def test_end_users_hold_their_own_leases(gate):
     first = await gate.reserve(alice, end_user="dora")
     assert await gate.admits(alice, end_user="emil")
     assert not await gate.admits(alice, end_user="dora")
-    await gate.admission.settle(first, b"{}")
+    await gate.settle(first)
     assert await gate.admits(alice, end_user="dora")
 
 
@@ -362,7 +402,7 @@ async def test_a_lease_is_given_back_by_settling(gate):
     error = await gate.refusal(alice)
     assert error.code == "too_many_requests_at_once"
     assert error.headers == {"retry-after": "1", "retry-after-ms": "1000"}
-    await gate.admission.settle(held[0], b"{}")
+    await gate.settle(held[0])
     assert await gate.leases(slots) == [held[1].request_id.encode()]
     assert await gate.admitted(3, alice) == 1
 
@@ -370,7 +410,8 @@ async def test_a_lease_is_given_back_by_settling(gate):
 async def test_leases_of_a_killed_worker_expire(gate):
     slots = at_once(2)
     for request_id in ("killed-1", "killed-2"):
-        await gate.valkey.run(RESERVE, (lease_key(slots),), request_id, 200, "c", 2, 0, 0)
+        keys = (f"tollgate:reservation:{request_id}", RESERVATIONS, COUNTED, lease_key(slots))
+        await gate.valkey.run(RESERVE, keys, request_id, 200, "lost", "c", 2)
     assert not await gate.admits(caller(slots))
     began = time.monotonic()
     while not await gate.admits(caller(slots)):
@@ -401,7 +442,7 @@ async def test_what_is_settled_is_not_renewed(gate):
     slots = at_once(2)
     reservation = await gate.reserve(caller(slots))
     reservation.renewed_at -= admission.RENEW_SECONDS + 1
-    await gate.admission.settle(reservation, b"{}")
+    await gate.settle(reservation)
     await gate.admission.renew_leases()
     assert await gate.leases(slots) == []
     assert gate.admission.active == {}
@@ -427,38 +468,38 @@ async def test_a_caller_that_goes_while_it_is_admitted_holds_nothing(own_gate, o
 async def test_settling_appends_the_event_once_however_often_it_is_done(gate, valkey_url, tmp_path):
     reservation = await gate.reserve(caller(at_once(5)))
     async with gate_at(valkey_url, tmp_path / "other") as other:
-        for admission_ in (gate.admission, gate.admission, other.admission):
-            await admission_.settle(reservation, b'{"n":1}')
-        await asyncio.gather(*(other.admission.settle(reservation, b'{"n":2}') for _ in range(10)))
-    assert await gate.events() == [b'{"n":1}']
+        for each in (gate, gate, other):
+            await each.settle(reservation, "first")
+        await asyncio.gather(*(other.settle(reservation, "second") for _ in range(10)))
+    assert [record.alias for record in await gate.records()] == ["first"]
     assert gate.spool.is_empty
 
 
 async def test_settling_twice_does_not_give_back_the_lease_of_another(gate):
     slots = at_once(1)
     first = await gate.reserve(caller(slots))
-    await gate.admission.settle(first, b"{}")
+    await gate.settle(first)
     await gate.reserve(caller(slots))
-    await gate.admission.settle(first, b"{}")
+    await gate.settle(first)
     assert not await gate.admits(caller(slots))
 
 
 async def test_a_cancelled_caller_settles_all_the_same(gate):
     slots = at_once(1)
     reservation = await gate.reserve(caller(slots))
-    settling = asyncio.create_task(gate.admission.settle(reservation, b"{}"))
+    settling = asyncio.create_task(gate.settle(reservation))
     await asyncio.sleep(0)
     settling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await settling
     assert await gate.admits(caller(slots))
-    assert await gate.events() == [b"{}"]
+    assert await gate.events() == [reservation.request_id]
 
 
 async def test_events_of_hundreds_at_once_all_arrive(gate):
     reservations = [await gate.reserve(caller()) for _ in range(300)]
-    await asyncio.gather(*(gate.admission.settle(each, each.request_id.encode()) for each in reservations))
-    assert sorted(await gate.events()) == sorted(each.request_id.encode() for each in reservations)
+    await asyncio.gather(*(gate.settle(each) for each in reservations))
+    assert sorted(await gate.events()) == sorted(each.request_id for each in reservations)
     assert gate.admission.active == {}
 
 
@@ -510,7 +551,7 @@ async def test_without_valkey_requests_at_once_are_given_back_by_settling(tmp_pa
         alice = caller(at_once(2))
         held = [await gate.reserve(alice) for _ in range(2)]
         assert (await gate.refusal(alice)).code == "too_many_requests_at_once"
-        await gate.admission.settle(held[0], b"{}")
+        await gate.settle(held[0])
         assert await gate.admitted(3, alice) == 1
         await gate.admission.renew_leases()
 
@@ -532,7 +573,7 @@ async def test_what_runs_when_valkey_is_lost_counts_on(own_gate, own_server):
     own_server.kill()
     await eventually(lambda: not own_gate.valkey.is_connected)
     assert await own_gate.admitted(5, caller(slots)) == 1
-    await own_gate.admission.settle(before[0], b"{}")
+    await own_gate.settle(before[0])
     assert await own_gate.admitted(5, caller(slots)) == 1
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
@@ -582,7 +623,7 @@ async def test_a_frozen_valkey_keeps_one_request_waiting_and_not_every_one(own_g
 async def test_what_valkey_forgot_with_its_death_is_settled_once_more(own_gate, own_server):
     reservations = [await own_gate.reserve(caller()) for _ in range(50)]
     for each in reservations:
-        await own_gate.admission.settle(each, each.request_id.encode())
+        await own_gate.settle(each)
     assert len(await own_gate.events()) == 50
     own_server.kill()  # it keeps nothing on disk
     await eventually(lambda: not own_gate.valkey.is_connected)
@@ -590,24 +631,24 @@ async def test_what_valkey_forgot_with_its_death_is_settled_once_more(own_gate, 
     await eventually(lambda: own_gate.valkey.is_connected)
     assert await own_gate.events() == []
     assert await own_gate.admission.replay() == 0
-    assert await own_gate.events() == [each.request_id.encode() for each in reservations]
+    assert await own_gate.events() == [each.request_id for each in reservations]
 
 
 async def test_what_is_settled_once_more_counts_once(own_gate, own_server):
     reservation = await own_gate.reserve(caller())
-    await own_gate.admission.settle(reservation, b"{}")
+    await own_gate.settle(reservation)
     own_server.freeze()
     with pytest.raises(StoreUnavailable):
         await own_gate.valkey.call("PING")
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
     await own_gate.admission.replay()
-    assert await own_gate.events() == [b"{}"]
+    assert await own_gate.events() == [reservation.request_id]
 
 
 async def test_a_worker_that_stops_while_valkey_is_away_leaves_what_is_doubtful_on_disk(own_gate, own_server):
     reservation = await own_gate.reserve(caller())
-    await own_gate.admission.settle(reservation, b"{}")
+    await own_gate.settle(reservation)
     own_server.kill()
     await eventually(lambda: not own_gate.valkey.is_connected)
     assert own_gate.spool.is_empty
@@ -615,7 +656,7 @@ async def test_a_worker_that_stops_while_valkey_is_away_leaves_what_is_doubtful_
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
     assert await own_gate.admission.replay() == 1
-    assert await own_gate.events() == [b"{}"]
+    assert await own_gate.events() == [reservation.request_id]
 
 
 async def test_what_is_settled_while_valkey_is_away_comes_back_exactly_once(own_gate, own_server):
@@ -625,14 +666,14 @@ async def test_what_is_settled_while_valkey_is_away_comes_back_exactly_once(own_
     await eventually(lambda: not own_gate.valkey.is_connected)
     degraded = await own_gate.reserve(caller(slots))
     for each in (reservation, degraded):
-        await own_gate.admission.settle(each, each.request_id.encode())
+        await own_gate.settle(each)
     assert not own_gate.spool.is_empty
     assert await own_gate.admission.replay() == 0
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
     assert await own_gate.admission.replay() == 2
     assert await own_gate.admission.replay() == 0
-    assert await own_gate.events() == [each.request_id.encode() for each in (reservation, degraded)]
+    assert await own_gate.events() == [each.request_id for each in (reservation, degraded)]
     assert own_gate.spool.is_empty
 
 
@@ -640,12 +681,12 @@ async def test_a_settle_whose_answer_was_lost_counts_once(own_gate, own_server):
     slots = at_once(1)
     reservation = await own_gate.reserve(caller(slots))
     own_server.freeze()
-    await own_gate.admission.settle(reservation, b"{}")  # Valkey has it and never says so
+    await own_gate.settle(reservation)  # Valkey has it and never says so
     assert not own_gate.spool.is_empty
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
     assert await own_gate.admission.replay() == 1
-    assert await own_gate.events() == [b"{}"]
+    assert await own_gate.events() == [reservation.request_id]
     assert await own_gate.leases(slots) == []
 
 
@@ -656,7 +697,7 @@ async def test_an_admission_whose_answer_was_lost_gives_its_lease_back(own_gate,
     assert reservation.is_degraded
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
-    await own_gate.admission.settle(reservation, b"{}")
+    await own_gate.settle(reservation)
     assert await own_gate.leases(slots) == []
     assert await own_gate.admits(caller(slots))
 
@@ -664,7 +705,7 @@ async def test_an_admission_whose_answer_was_lost_gives_its_lease_back(own_gate,
 async def test_a_cancelled_settle_that_valkey_never_hears_of_is_spooled(own_gate, own_server):
     reservation = await own_gate.reserve(caller())
     own_server.freeze()
-    settling = asyncio.create_task(own_gate.admission.settle(reservation, b"{}"))
+    settling = asyncio.create_task(own_gate.settle(reservation))
     await asyncio.sleep(0.02)
     settling.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -674,7 +715,7 @@ async def test_a_cancelled_settle_that_valkey_never_hears_of_is_spooled(own_gate
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
     assert await own_gate.admission.replay() == 1
-    assert await own_gate.events() == [b"{}"]
+    assert await own_gate.events() == [reservation.request_id]
 
 
 async def test_a_replay_that_is_cut_short_goes_on_where_it_was(own_gate, own_server):
@@ -682,7 +723,7 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_was(own_gate, own_ser
     own_server.kill()
     await eventually(lambda: not own_gate.valkey.is_connected)
     for each in reservations:
-        await own_gate.admission.settle(each, each.request_id.encode())
+        await own_gate.settle(each)
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
     replaying = asyncio.create_task(own_gate.admission.replay())
@@ -695,16 +736,16 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_was(own_gate, own_ser
     await eventually(lambda: own_gate.valkey.is_connected)
     assert 20 <= len(await own_gate.events()) < 400
     assert await own_gate.admission.replay() == 400
-    assert await own_gate.events() == [each.request_id.encode() for each in reservations]
+    assert await own_gate.events() == [each.request_id for each in reservations]
 
 
 async def test_scripts_that_valkey_forgot_lose_no_event(gate):
     slots = at_once(1)
     reservation = await gate.reserve(caller(slots))
     await gate.valkey.call("SCRIPT", "FLUSH")
-    await gate.admission.settle(reservation, b"{}")
+    await gate.settle(reservation)
     assert await gate.admission.replay() == 1
-    assert await gate.events() == [b"{}"]
+    assert await gate.events() == [reservation.request_id]
     assert await gate.leases(slots) == []
     assert await gate.admits(caller(slots))
 
@@ -715,12 +756,12 @@ async def test_scripts_that_valkey_forgot_lose_no_event(gate):
 def spooled(folder: Path, name: str, *request_ids: str) -> Path:
     path = folder / name
     folder.mkdir(exist_ok=True)
-    lines = [msgspec.json.encode(SpooledSettle(each, (), each)) + b"\n" for each in request_ids]
-    path.write_bytes(b"".join(lines))
+    settles = [SpooledSettle(each, (), encode(event_of(each)).decode()) for each in request_ids]
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in settles))
     return path
 
 
-async def replayed(gate: Gate) -> list[bytes]:
+async def replayed(gate: Gate) -> list[str]:
     while await gate.admission.replay():
         pass
     return sorted(await gate.events())
@@ -734,7 +775,7 @@ async def test_spools_of_workers_that_are_gone_are_taken_over(gate, tmp_path):
     alive = [spooled(folder, name, "e") for name in ("here-2.jsonl", "here-2.replaying", "here-3.jsonl@here-2.adopted")]
     gate.spool.adopt(lambda worker: worker == "here-2")
     assert sorted(folder.iterdir()) == sorted([*alive, folder / "here-1.jsonl"])
-    assert await replayed(gate) == [b"a", b"b", b"c", b"d"]
+    assert await replayed(gate) == ["a", "b", "c", "d"]
 
 
 async def test_a_worker_that_starts_under_its_old_name_goes_on_with_its_own(gate, tmp_path):
@@ -743,22 +784,23 @@ async def test_a_worker_that_starts_under_its_old_name_goes_on_with_its_own(gate
     spooled(folder, "here-1.replaying", "b")
     spooled(folder, "here-8.jsonl@here-1.adopted", "c")
     gate.spool.adopt(lambda worker: True)
-    assert await replayed(gate) == [b"a", b"b", b"c"]
+    assert await replayed(gate) == ["a", "b", "c"]
     assert list(folder.iterdir()) == []
 
 
 async def test_a_line_that_a_crash_cut_short_holds_up_no_other(gate, tmp_path):
     path = spooled(tmp_path / "spool", "here-7.jsonl", "a", "b")
     with path.open("a") as file:
-        file.write('{"request_id":"c","leases":[],"event":"never fini')
+        file.write('{"request_id":"c","holds":[],"event":"never fini')
     gate.spool.adopt(lambda worker: False)
-    assert await replayed(gate) == [b"a", b"b"]
+    assert await replayed(gate) == ["a", "b"]
 
 
 async def test_a_spool_taken_by_another_meanwhile_stops_nobody(own_gate, own_server, tmp_path):
     own_server.kill()
     await eventually(lambda: not own_gate.valkey.is_connected)
-    await own_gate.admission.settle(Reservation(request_id=next(ids)), b"{}")
+    reservation = Reservation(request_id=next(ids))
+    await own_gate.settle(reservation)
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
     replaying = asyncio.create_task(own_gate.admission.replay())
@@ -766,4 +808,282 @@ async def test_a_spool_taken_by_another_meanwhile_stops_nobody(own_gate, own_ser
     with suppress(FileNotFoundError):
         (tmp_path / "spool" / "here-1.replaying").unlink()
     assert await replaying == 1
-    assert await own_gate.events() == [b"{}"]
+    assert await own_gate.events() == [reservation.request_id]
+
+
+# --- Money, at the edges -------------------------------------------------------------------------------------
+
+
+def budget(amount: int = 1_000, **facts: Any) -> BudgetRule:
+    facts = {"id": 4, "scope": "tenant", "scope_name": "alice", "currency": "USD", "period": "total", **facts}
+    return BudgetRule(amount=amount, timezone="UTC", **facts)
+
+
+def payer(*budgets: BudgetRule, rules: tuple[Rule, ...] = (), **facts: Any) -> Principal:
+    return msgspec.structs.replace(caller(*rules), budgets=budgets, **facts)
+
+
+async def charge(gate: Gate, reservation: Reservation, nanos: int) -> None:
+    """Settle at a cost."""
+    budgets = reservation.counters("USD")
+    event = msgspec.structs.replace(event_of(reservation.request_id), cost=from_nanos(nanos), budgets=budgets)
+    await gate.admission.settle(reservation, event, tokens=0)
+
+
+async def counted(gate: Gate, key: str = "tollgate:budget:4.0") -> dict[str, int]:
+    flat: Any = await gate.valkey.call("HGETALL", key)
+    return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+async def sweep(gate: Gate) -> int:
+    """Let every lease be over, and sweep."""
+    for request_id in await gate.valkey.call("ZRANGE", RESERVATIONS, 0, -1):
+        await gate.valkey.call("ZADD", RESERVATIONS, 1, request_id)
+    swept: int = await gate.valkey.run(SWEEP, (RESERVATIONS, USAGE_STREAM), 100_000, 60_000)
+    return swept
+
+
+@pytest.fixture
+async def till(gate: Gate) -> Gate:
+    """A gate whose budgets are counted."""
+    await gate.valkey.call("SET", COUNTED, "1")
+    return gate
+
+
+async def test_the_largest_budget_is_never_overspent_and_billed_to_the_last_nano(till):
+    most = 9_000_000_000 * 10**9
+    alice, half = payer(budget(most)), most // 2 - 10_001
+    first, second = [await till.reserve(alice, money={"USD": half}) for _ in range(2)]
+    with pytest.raises(BudgetExhausted):
+        await till.reserve(alice, money={"USD": 20_003})
+    third = await till.reserve(alice, money={"USD": 3})
+    await charge(till, first, half - 1)
+    await charge(till, second, half)
+    await charge(till, third, 2)
+    assert await counted(till) == {"held": 0, "0": 2 * half + 1}
+
+
+async def test_what_costs_nothing_is_admitted_where_nothing_is_left(till):
+    alice = payer(budget(0))
+    reservation = await till.reserve(alice, money={"USD": 0})
+    with pytest.raises(BudgetExhausted, match=r"The budget of 0\.00 USD in total of tenant 'alice' is used up"):
+        await till.reserve(alice, money={"USD": 1})
+    await charge(till, reservation, 0)
+    assert (await counted(till)).get("held", 0) == 0
+
+
+async def test_a_limit_that_was_lowered_below_what_is_spent_refuses_and_forgets_nothing(till):
+    running = await till.reserve(payer(budget(1_000)), money={"USD": 400})
+    await charge(till, await till.reserve(payer(budget(1_000)), money={"USD": 500}), 500)
+    with pytest.raises(BudgetExhausted, match="is used up"):
+        await till.reserve(payer(budget(100)), money={"USD": 1})
+    await charge(till, running, 400)  # it was admitted under the limit of then
+    assert await counted(till) == {"held": 0, "0": 900}
+    await till.reserve(payer(budget(1_001)), money={"USD": 101})
+
+
+async def test_a_rolling_budget_has_no_room_for_what_its_other_days_have_used(till):
+    rolling, day = budget(1_000, period="rolling", rolling_days=3), 86_400
+    now = time.time()
+    await charge(till, await till.reserve(payer(rolling), money={"USD": 800}, started_at=now - day), 800)
+    reservation = await till.reserve(payer(rolling), money={"USD": 100}, started_at=now)
+    await charge(till, reservation, 900)
+    records = await till.records()
+    assert [(record.cost, record.written_off) for record in records] == [
+        (from_nanos(800), 0),
+        (from_nanos(200), from_nanos(700)),
+    ]
+
+
+async def test_a_soft_budget_that_can_count_no_further_loses_no_event(till):
+    soft = budget(1_000, is_hard=False)
+    await till.valkey.call("HSET", "tollgate:budget:4.0", "0", 2**63 - 5)
+    reservation = await till.reserve(payer(soft, rules=(at_once(1),)), money={"USD": 7})
+    await charge(till, reservation, 6)
+    assert await till.events() == [reservation.request_id]
+    assert await counted(till) == {"held": 0, "0": 2**63 - 5}
+    assert await till.leases(at_once(1)) == []
+
+
+@pytest.mark.parametrize("end_user", ["a:b", ":", "dora smith", "held", "0", "4.0:0", "é" * 200, "\N{PILE OF POO}"])
+async def test_whatever_end_users_are_called_each_has_a_counter(till, end_user):
+    alice = payer(budget(10, per_end_user=True))
+    reservation = await till.reserve(alice, end_user=end_user, money={"USD": 10})
+    with pytest.raises(BudgetExhausted):
+        await till.reserve(alice, end_user=end_user, money={"USD": 1})
+    await till.reserve(alice, end_user=f"{end_user}:", money={"USD": 10})
+    await charge(till, reservation, 9)
+    assert await counted(till, f"tollgate:budget:4.0:{end_user}") == {"held": 0, "0": 9}
+    assert (await till.records())[0].budgets == [f"4.0:0:{end_user}"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "days"),
+    [
+        ({"period": "day"}, 2),
+        ({"period": "week"}, 14),
+        ({"period": "month"}, 62),
+        ({"period": "quarter"}, 184),
+        ({"period": "rolling", "rolling_days": 366}, 367),
+    ],
+)
+async def test_a_counter_lives_as_long_as_it_counts_and_can_be_settled(till, facts, days):
+    reservation = await till.reserve(payer(budget(**facts)), money={"USD": 5})
+    assert await till.valkey.call("PTTL", "tollgate:budget:4.0") > days * 86_400_000
+    await charge(till, reservation, 5)
+    assert await till.valkey.call("PTTL", "tollgate:budget:4.0") > days * 86_400_000
+
+
+async def test_a_counter_of_what_never_resets_is_never_forgotten(till):
+    await till.reserve(payer(budget(period="month")), money={"USD": 5})
+    for period in ("total", "credit"):
+        await till.reserve(payer(budget(period=period)), money={"USD": 5})
+        assert await till.valkey.call("PTTL", "tollgate:budget:4.0") == -1
+
+
+async def test_old_periods_are_forgotten_and_the_last_one_is_not(till):
+    daily, now = budget(period="day"), 1_777_593_600
+    for days in (0, 1, 5, 6):
+        await charge(till, await till.reserve(payer(daily), money={"USD": 5}, started_at=now + days * 86_400), 5)
+    assert await counted(till) == {"held": 0, str(now + 5 * 86_400): 5, str(now + 6 * 86_400): 5}
+
+
+async def test_a_request_that_is_settled_after_its_period_is_charged_to_it(till):
+    daily, now = budget(10, period="day"), 1_777_593_600
+    late = await till.reserve(payer(daily), money={"USD": 6}, started_at=now - 1)
+    with pytest.raises(BudgetExhausted):  # it is still held
+        await till.reserve(payer(daily), money={"USD": 5}, started_at=now)
+    await charge(till, late, 6)
+    await charge(till, await till.reserve(payer(daily), money={"USD": 10}, started_at=now), 10)
+    assert await counted(till) == {"held": 0, str(now - 86_400): 6, str(now): 10}
+    assert [record.budgets for record in await till.records()] == [[f"4.0:{now - 86_400}"], [f"4.0:{now}"]]
+
+
+async def test_what_was_admitted_without_valkey_is_charged_in_full(till):
+    degraded = Reservation(request_id=next(ids), holds=(await till.reserve(payer(budget()))).holds, is_degraded=True)
+    await charge(till, degraded, 5_000)
+    assert (await counted(till))["0"] == 5_000
+    with pytest.raises(BudgetExhausted):
+        await till.reserve(payer(budget()), money={"USD": 1})
+
+
+async def test_while_nothing_is_counted_only_the_ledger_hears_of_what_was_never_held(till):
+    running = await till.reserve(payer(budget()), money={"USD": 5})
+    degraded = Reservation(request_id=next(ids), holds=running.holds, is_degraded=True)
+    await till.valkey.call("DEL", COUNTED)
+    await charge(till, degraded, 300)
+    await charge(till, running, 5)  # held: so its counter is there
+    assert await counted(till) == {"held": 0, "0": 5}
+    assert await till.events() == [degraded.request_id, running.request_id]
+
+
+async def test_a_request_that_waits_for_the_count_is_admitted_after_it(gate):
+    async def count_budgets() -> None:
+        await gate.valkey.call("SET", COUNTED, "1")
+
+    gate.admission.count_budgets = count_budgets
+    await gate.reserve(payer(budget()), money={"USD": 5})
+    assert await counted(gate) == {"held": 5, "0": 0}
+
+
+async def test_a_refusal_before_the_count_leaves_nothing_to_replay(gate):
+    with pytest.raises(Unavailable):
+        await gate.reserve(payer(budget()), money={"USD": 5})
+    assert gate.spool.is_empty
+
+
+async def test_a_reservation_that_is_gone_is_not_renewed_and_settles_all_the_same(till):
+    reservation = await till.reserve(payer(budget(), rules=(at_once(1),)), money={"USD": 5})
+    await till.valkey.call("DEL", f"tollgate:reservation:{reservation.request_id}")
+    reservation.renewed_at -= admission.RENEW_SECONDS + 1
+    await till.admission.renew_leases()
+    await charge(till, reservation, 5)
+    assert await till.leases(at_once(1)) == []
+    assert (await counted(till))["0"] == 5
+
+
+async def test_renewing_keeps_a_request_that_only_holds_money_from_the_sweep(till):
+    reservation = await till.reserve(payer(budget()), money={"USD": 5})
+    await till.valkey.call("ZADD", RESERVATIONS, 1, reservation.request_id)
+    reservation.renewed_at -= admission.RENEW_SECONDS + 1
+    await till.admission.renew_leases()
+    assert await till.valkey.run(SWEEP, (RESERVATIONS, USAGE_STREAM), 100, 60_000) == 0
+    assert await counted(till) == {"held": 5, "0": 0}
+
+
+async def test_a_late_settle_from_the_disk_replaces_what_the_sweep_said(till):
+    reservation = await till.reserve(payer(budget(100)), money={"USD": 60})
+    await till.valkey.call("SCRIPT", "FLUSH")
+    await charge(till, reservation, 60)
+    assert not till.spool.is_empty
+    await till.valkey.call("SCRIPT", "LOAD", admission.SETTLE.source)
+    assert await sweep(till) == 1
+    await charge(till, await till.reserve(payer(budget(100)), money={"USD": 90}), 90)
+    assert await till.admission.replay() == 1
+    assert await counted(till) == {"held": 0, "0": 100}
+    lost, _, late = await till.records()
+    assert (lost.alias, lost.cost, lost.request_id) == ("lost", 0, reservation.request_id)
+    assert (late.replaces_lost, late.cost, late.written_off) == (True, from_nanos(10), from_nanos(50))
+
+
+async def test_a_cancelled_caller_settles_what_does_not_fit_all_the_same(till):
+    reservation = await till.reserve(payer(budget(100)), money={"USD": 60})
+    settling = asyncio.create_task(charge(till, reservation, 500))
+    await asyncio.sleep(0)
+    settling.cancel()
+    with suppress(asyncio.CancelledError):
+        await settling
+    await eventually(lambda: not till.admission._unsettled)
+    await till.valkey.call("PING")
+    assert [(record.cost, record.written_off) for record in await till.records()] == [
+        (from_nanos(100), from_nanos(400))
+    ]
+    assert await counted(till) == {"held": 0, "0": 100}
+
+
+async def test_a_caller_that_goes_while_it_is_admitted_holds_no_money(till):
+    waiting = asyncio.create_task(till.reserve(payer(budget()), money={"USD": 5}))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await till.valkey.call("PING")
+    assert (await counted(till)).get("held", 0) == 0
+    assert await till.valkey.call("ZCARD", RESERVATIONS) == 0
+    assert await till.events() == []
+
+
+async def test_without_valkey_a_worker_spends_its_share_of_what_was_left(own_gate, own_server):
+    await own_gate.valkey.call("SET", COUNTED, "1")
+    own_gate.admission.peers = 2
+    alice, charlie = payer(budget(1_000)), payer(budget(1_000, id=5, scope_name="charlie"), key_id=2, tenant="charlie")
+    running = await own_gate.reserve(alice, money={"USD": 200})  # 800 are left: 400 for this worker
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    degraded = await own_gate.reserve(alice, money={"USD": 300})
+    with pytest.raises(BudgetExhausted, match=r"0\.0000001 USD is left"):
+        await own_gate.reserve(alice, money={"USD": 150})
+    with pytest.raises(Unavailable, match="Budgets cannot be checked"):
+        await own_gate.reserve(charlie, money={"USD": 1})  # nobody here has heard of his
+    for each in (running, degraded):
+        await charge(own_gate, each, 100)
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    assert await own_gate.admission.replay() == 2
+    assert await own_gate.events() == [running.request_id, degraded.request_id]
+
+
+async def test_thousands_of_rules_fit_into_one_script(till):
+    rules = tuple(at_once(1, id=number) for number in range(1, 4_001))
+    budgets = tuple(budget(10, id=number, period="day") for number in range(1, 5_001))
+    alice = payer(*budgets, rules=rules)
+    reservation = await till.reserve(alice, money={"USD": 6})
+    assert not await till.admits(alice)
+    await charge(till, reservation, 6)
+    swept = await till.reserve(alice, money={"USD": 4})
+    assert await sweep(till) == 1
+    await charge(till, swept, 9)
+    for number in (1, 5_000):
+        assert (await counted(till, f"tollgate:budget:{number}.0"))["held"] == 0
+    assert [int(record.cost * 10**9) for record in await till.records()] == [6, 0, 4]
+    assert await till.admits(payer(rules=rules))

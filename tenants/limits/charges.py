@@ -1,0 +1,203 @@
+"""What a request has to pass, as arguments of the scripts: a principal's rules, compiled once. Pure.
+
+A rule becomes a `Charge`. What a request holds of it until it is settled is a `Hold`; both name the same key in Valkey.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+
+from tenants.limits.periods import counter_name, first_slot, slot_end, slot_start
+from tenants.principal import BudgetRule, Principal, Rule
+
+LIMIT_PREFIX = "tollgate:limit:"
+BUDGET_PREFIX = "tollgate:budget:"
+KINDS = {"concurrency": "c", "requests": "r", "tokens": "t"}
+DAY_MS = 86_400_000
+LIFE_DAYS = {"day": 4, "week": 21, "month": 93, "quarter": 280, "total": 0, "credit": 0}  # of a counter; 0: for ever
+
+type Argument = str | int
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """What a request holds of one rule until it is settled."""
+
+    kind: str  # c, t or b
+    key: str
+    amount: int = 0  # tokens, or nanos
+    window_ms: int = 0  # of tokens
+    slot: int = 0  # of a budget
+    limit: int = 0  # of a budget, in nanos, as it was when the request came
+    is_hard: bool = False
+    currency: str = ""
+    oldest: int = 0  # slot of a budget that counts as well
+
+    @property
+    def counter(self) -> str:
+        """The budget's counter as ledger records name it."""
+        budget, _, end_user = self.key[len(BUDGET_PREFIX) :].partition(":")
+        number, _, resets = budget.partition(".")
+        return counter_name(int(number), int(resets), self.slot, end_user)
+
+
+class Slots:
+    """The slots of a period that count at a moment; looked up once a period, not once a request."""
+
+    __slots__ = ("_days", "_ends", "_period", "_zone", "kept", "oldest", "start")
+
+    def __init__(self, period: str, zone: str, days: int) -> None:
+        self._period, self._zone, self._days = period, zone, days
+        self._ends = 0.0
+        self.start = 1  # of the slot that is charged
+        self.oldest = 0  # that counts
+        self.kept = 0  # that is not forgotten yet: requests may be under way that settle on it
+
+    def at(self, now: float) -> "Slots":
+        """Look at a moment, in seconds since 1970."""
+        if not self.start <= now < self._ends:
+            self.start = self.oldest = slot_start(self._period, now, self._zone)
+            self._ends = slot_end(self._period, now, self._zone)
+            if self._days:
+                self.oldest = first_slot(self._days, now, self._zone)
+            self.kept = slot_start(self._period, self.oldest - 1, self._zone) if self.oldest else 0
+        return self
+
+
+@lru_cache(maxsize=10_000)
+def slots_of(period: str, zone: str, days: int) -> Slots:
+    """Return the slots that every budget with such periods shares."""
+    return Slots(period, zone, days)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A rule with its key and the arguments that are the same for every request."""
+
+    rule: Rule | BudgetRule
+    kind: str  # of KINDS, or b
+    key: str
+    fixed: tuple[Argument, ...]
+    hold: Hold | None = None  # where it is the same for every request
+    slots: Slots | None = None  # of a budget
+
+
+@dataclass(frozen=True, slots=True)
+class Charges:
+    """All that a key's requests have to pass."""
+
+    principal: Principal
+    charges: tuple[Charge, ...]
+    keys: tuple[str, ...]
+    is_static: bool  # the same for every model and end user
+    has_budgets: bool
+
+
+def compile_charges(principal: Principal, *, alias: str | None, end_user: str) -> Charges:
+    """Return what a request has to pass: the rules of its model, and its end user's own where there is one.
+
+    Without an alias: what requests for any model have to pass.
+    """
+    rules: list[Rule | BudgetRule] = [*principal.rules, *principal.budgets]
+    charges = tuple(_charge(rule, end_user) for rule in rules if _applies(rule, alias, end_user))
+    return Charges(
+        principal=principal,
+        charges=charges,
+        keys=tuple(charge.key for charge in charges),
+        is_static=not any(rule.model or rule.per_end_user for rule in rules),
+        has_budgets=any(charge.kind == "b" for charge in charges),
+    )
+
+
+def _applies(rule: Rule | BudgetRule, alias: str | None, end_user: str) -> bool:
+    return (alias is None or rule.model in {"", alias}) and (bool(end_user) or not rule.per_end_user)
+
+
+def _charge(rule: Rule | BudgetRule, end_user: str) -> Charge:
+    owner = f":{end_user}" if rule.per_end_user else ""
+    if isinstance(rule, BudgetRule):
+        life = (rule.rolling_days + 3 if rule.rolling_days else LIFE_DAYS[rule.period]) * DAY_MS
+        key = f"{BUDGET_PREFIX}{rule.id}.{rule.resets}{owner}"
+        return Charge(rule, "b", key, (life,), slots=slots_of(rule.period, rule.timezone, rule.rolling_days))
+    kind, key = KINDS[rule.kind], f"{LIMIT_PREFIX}{rule.id}{owner}"
+    if kind == "c":
+        return Charge(rule, kind, key, (kind, rule.amount), hold=Hold(kind, key))
+    if kind == "t":
+        return Charge(rule, kind, key, (kind, rule.amount, rule.window_ms))
+    return Charge(rule, kind, key, (kind, rule.amount, rule.window_ms, rule.burst))
+
+
+def prepare(
+    charges: Charges, *, tokens: int, money: Mapping[str, int], now: float
+) -> tuple[list[Argument], tuple[Hold, ...]]:
+    """Return the arguments of a reservation, and what it holds if it is admitted.
+
+    `tokens` is the estimate, `money` the most that the request can cost in nanos by currency, `now` when it came (seconds).
+    """
+    arguments: list[Argument] = []
+    holds: list[Hold] = []
+    for charge in charges.charges:
+        kind = charge.kind
+        if kind == "r":
+            arguments += charge.fixed
+        elif kind == "c":
+            arguments += charge.fixed
+            holds.append(charge.hold)  # type: ignore[arg-type]
+        elif kind == "t":
+            arguments += (*charge.fixed, tokens)
+            holds.append(Hold(kind, charge.key, tokens, charge.rule.window_ms))  # type: ignore[union-attr]
+        else:
+            hold, slots = _hold(charge, money, now)
+            holds.append(hold)
+            arguments += (
+                *("b", hold.limit, hold.amount, 1 if hold.is_hard else 0),
+                *(slots.start, slots.oldest, slots.kept, *charge.fixed),
+            )
+    return arguments, tuple(holds)
+
+
+def _hold(charge: Charge, money: Mapping[str, int], now: float) -> tuple[Hold, Slots]:
+    rule, slots = charge.rule, charge.slots
+    assert isinstance(rule, BudgetRule)
+    assert slots is not None
+    slots.at(now)
+    amount, limit = money.get(rule.currency, 0), rule.limit(now)
+    return Hold("b", charge.key, amount, 0, slots.start, limit, rule.is_hard, rule.currency, slots.oldest), slots
+
+
+def peek_arguments(charges: Charges, now: float) -> list[Argument]:
+    """Return the arguments that ask how much is used."""
+    arguments: list[Argument] = []
+    for charge in charges.charges:
+        if charge.slots is not None:
+            slots = charge.slots.at(now)
+            arguments += (charge.kind, slots.start, slots.oldest)
+        else:
+            arguments += (charge.kind, getattr(charge.rule, "window_ms", 0), 0)
+    return arguments
+
+
+def foreign_budget(charges: Charges, money: Mapping[str, int]) -> BudgetRule | None:
+    """Return a hard budget that cannot be compared with what the request may cost: in another currency."""
+    for charge in charges.charges:
+        rule = charge.rule
+        if isinstance(rule, BudgetRule) and rule.is_hard and any(currency != rule.currency for currency in money):
+            return rule
+    return None
+
+
+def settle_arguments(holds: Sequence[Hold], cost: int, currency: str) -> tuple[list[str], list[Argument]]:
+    """Return the keys and arguments that settle what is held; `cost` is in nanos of the currency."""
+    keys: list[str] = []
+    arguments: list[Argument] = []
+    for hold in holds:
+        keys.append(hold.key)
+        if hold.kind == "c":
+            arguments.append("c")
+        elif hold.kind == "t":
+            arguments += ("t", hold.window_ms, hold.amount)
+        else:
+            charged = cost if hold.currency == currency else 0
+            arguments += ("b", hold.slot, hold.amount, charged, hold.limit, 1 if hold.is_hard else 0, hold.oldest)
+    return keys, arguments

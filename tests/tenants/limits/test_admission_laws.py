@@ -1,0 +1,466 @@
+"""Laws of admission: whatever happens in whatever order, Valkey says what a plain model of it says.
+
+The requests of two keys of alice's tenant (a key that is rotated is another key of the same budgets) and one of charlie's
+are reserved, renewed, settled (twice, late, beyond what they hold), cancelled and swept, while periods pass, limits are
+raised, lowered and increased for a while, budgets are reset, and Valkey forgets its scripts.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_site.infra.valkey import HotValkey
+from tenants.errors import BudgetExhausted, RateLimited
+from tenants.limits.admission import (
+    COUNTED,
+    LEASE_MS,
+    RENEW,
+    RESERVATION_PREFIX,
+    RESERVATIONS,
+    RESERVE,
+    SCRIPTS,
+    SETTLE,
+    SWEEP,
+    USAGE_STREAM,
+    Admission,
+    Request,
+    Reservation,
+)
+from tenants.limits.money import from_nanos, to_nanos
+from tenants.limits.periods import first_slot, slot_start
+from tenants.limits.spool import Spool
+from tenants.principal import BudgetRule, Principal, Rule
+from tenants.usage_event import UsageEvent, decode, encode
+
+EXAMPLES = 400
+MAY_FIRST = 1_777_622_400  # a Friday: months and weeks end on different days
+DAY = 86_400
+HOUR_MS = 3_600_000
+MARGIN = 4096  # of amounts that Lua's numbers do not hold to the last digit
+DAYS = (0.3, 1, 1, 2, 7, 31)
+END_USERS = ("", "dora", "a:b c", "é" * 200)
+
+
+def budget(number: int, amount: int, **facts: Any) -> BudgetRule:
+    facts = {"scope": "tenant", "scope_name": "alice", "currency": "USD", "period": "month", "timezone": "UTC", **facts}
+    return BudgetRule(id=number, amount=amount, **facts)
+
+
+def all_budgets(unit: int) -> dict[int, BudgetRule]:
+    found = [
+        budget(1, 30 * unit, timezone="America/Santiago"),
+        budget(2, 20 * unit, period="day", scope="project", timezone="Asia/Kathmandu"),
+        budget(3, 12 * unit, period="week", per_end_user=True),
+        budget(4, 25 * unit, period="rolling", rolling_days=3),
+        budget(5, 60 * unit, period="credit"),
+        budget(6, 10 * unit, period="total", is_hard=False),
+        budget(7, 10 * unit, is_hard=False, currency="EUR"),
+        budget(8, 9 * unit, period="quarter", scope_name="charlie"),
+    ]
+    return {rule.id: rule for rule in found}
+
+
+RULES = (
+    Rule(id=1, scope="tenant", scope_name="alice", kind="concurrency", amount=6),
+    Rule(id=2, scope="tenant", scope_name="alice", kind="tokens", amount=300, window_ms=HOUR_MS),
+)
+KEYS_OF_ALICE, KEY_OF_CHARLIE = (1, 2), 3
+
+
+# --- What may happen -----------------------------------------------------------------------------------------
+
+OFTEN = ("reserve",) * 6 + ("settle",) * 4 + ("pass",) * 2
+SELDOM = ("cancel", "renew", "expire", "lose", "sweep", "limit", "increase", "reset", "forget_scripts")
+EVENTS = st.lists(st.tuples(st.sampled_from(OFTEN + SELDOM), *[st.integers(0, 59)] * 3), min_size=20, max_size=80)
+
+
+# --- The model -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Held:
+    """What a request holds of one budget."""
+
+    rule: BudgetRule
+    key: str
+    slot: int
+    oldest: int
+    amount: int
+    limit: int
+    counter: str
+
+
+@dataclass(slots=True)
+class Order:
+    """A request that wants to be admitted."""
+
+    request: Request
+    key_id: int
+    wanted: list[Held]
+    refusal: type[Exception] | None
+
+
+@dataclass(slots=True)
+class Made:
+    """A request that was admitted."""
+
+    request_id: str
+    reservation: Reservation | None
+    held: list[Held]
+    tokens: int
+    is_alices: bool
+    state: str = "active"
+    is_expired: bool = False
+
+
+@dataclass(slots=True)
+class Model:
+    """What ought to be true, in plain Python."""
+
+    unit: int
+    budgets: dict[int, BudgetRule]
+    now: float = MAY_FIRST
+    made: list[Made] = field(default_factory=list)
+    slots: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))  # spent, by hash and slot
+    spent: Counter[str] = field(default_factory=Counter)  # by counter, for ever
+    highest: dict[str, int] = field(default_factory=dict)  # limit that a counter ever had
+    tokens: int = 0
+    events: list[tuple[str, int, int, bool]] = field(default_factory=list)  # request, cost, written off, replaces
+
+    def rules_of(self, key_id: int) -> tuple[tuple[Rule, ...], tuple[BudgetRule, ...]]:
+        if key_id == KEY_OF_CHARLIE:
+            return (), (self.budgets[8],)
+        return RULES, tuple(rule for number, rule in self.budgets.items() if number != 8)
+
+    def held_of(self, key: str) -> int:
+        return sum(held.amount for made in self.active() for held in made.held if held.key == key)
+
+    def active(self) -> list[Made]:
+        return [made for made in self.made if made.state == "active"]
+
+    def leases(self) -> set[str]:
+        return {made.request_id for made in self.active() if made.is_alices}
+
+    def left(self, held: Held) -> int:
+        newest = float("inf") if held.rule.rolling_days else held.slot
+        spent = sum(amount for slot, amount in self.slots[held.key].items() if held.oldest <= slot <= newest)
+        return held.limit - spent - self.held_of(held.key)
+
+    def wanted(self, key_id: int, end_user: str, amount: int) -> list[Held]:
+        """Return what a request would hold."""
+        found = []
+        for rule in self.rules_of(key_id)[1]:
+            if rule.per_end_user and not end_user:
+                continue
+            owner = f":{end_user}" if rule.per_end_user else ""
+            start = slot_start(rule.period, self.now, rule.timezone)
+            oldest = first_slot(rule.rolling_days, self.now, rule.timezone) if rule.rolling_days else start
+            found.append(
+                Held(
+                    rule=rule,
+                    key=f"tollgate:budget:{rule.id}.{rule.resets}{owner}",
+                    slot=start,
+                    oldest=oldest,
+                    amount=amount if rule.currency == "USD" else 0,
+                    limit=rule.limit(self.now),
+                    counter=f"{rule.id}.{rule.resets}:{start}{owner}",
+                )
+            )
+        return found
+
+    def refusal(self, key_id: int, wanted: list[Held], tokens: int) -> type[Exception] | None:
+        if key_id in KEYS_OF_ALICE and (len(self.leases()) >= 6 or self.tokens + tokens > 300):
+            return RateLimited
+        for held in wanted:
+            margin = 0 if held.limit < 2**53 else MARGIN
+            if held.rule.is_hard and held.amount + margin > self.left(held):
+                return BudgetExhausted
+        return None
+
+    def charge(self, order: Order) -> Made:
+        made = Made(order.request.request_id, None, order.wanted, order.request.tokens, order.key_id in KEYS_OF_ALICE)
+        self.tokens += made.tokens if made.is_alices else 0
+        for held in made.held:
+            self.highest[held.counter] = max(self.highest.get(held.counter, 0), held.limit)
+            slots = self.slots[held.key]
+            if held.slot not in slots:
+                kept = slot_start(held.rule.period, held.oldest - 1, held.rule.timezone) if held.oldest else 0
+                for slot in [slot for slot in slots if slot < kept]:
+                    del slots[slot]
+                slots[held.slot] = 0
+        self.made.append(made)
+        return made
+
+    def settle(self, made: Made, cost: int, currency: str, tokens: int) -> None:
+        if made.state == "settled":
+            return
+        asked, was_swept = cost, made.state == "swept"
+        for held in made.held:
+            if held.rule.is_hard and held.rule.currency == currency:
+                mine = 0 if was_swept else held.amount
+                if cost > mine:
+                    cost = min(cost, max(mine, self.left(held) + mine, 0))
+        made.state = "settled"
+        self.tokens += tokens - made.tokens if made.is_alices else 0
+        for held in made.held:
+            if held.rule.currency == currency and cost:
+                self.slots[held.key][held.slot] = self.slots[held.key].get(held.slot, 0) + cost
+                self.spent[held.counter] += cost
+        self.events.append((made.request_id, cost, asked - cost, was_swept))
+
+
+# --- Playing it on Valkey ------------------------------------------------------------------------------------
+
+
+class Game:
+    """One interleaving: everything is done to Valkey and to the model."""
+
+    def __init__(self, valkey: HotValkey, spool: Spool, unit: int) -> None:
+        self.valkey = valkey
+        self.admission = Admission(valkey, spool)
+        self.model = Model(unit, all_budgets(unit))
+        self.number = 0
+
+    async def play(self, events: list[tuple[str, int, int, int]]) -> None:
+        await self.valkey.call("FLUSHALL")
+        await self.valkey.call("SET", COUNTED, "1")
+        for script in SCRIPTS:
+            await self.valkey.call("SCRIPT", "LOAD", script.source)
+        for name, *numbers in events:
+            await getattr(self, f"do_{name}")(*numbers)
+            await self.check()
+        await self.end()
+
+    # --- What may happen: three numbers say what exactly
+
+    async def do_reserve(self, who: int, most: int, tokens: int) -> None:
+        order = self._order(who, most, tokens)
+        reserving = self.admission.reserve(self._principal(order.key_id), order.request)
+        if order.refusal is not None:
+            with pytest.raises(order.refusal):
+                await reserving
+            return
+        made = self.model.charge(order)
+        made.reservation = await reserving
+        assert made.reservation.counters("USD") == [held.counter for held in made.held if held.rule.currency == "USD"]
+
+    async def do_cancel(self, who: int, most: int, tokens: int) -> None:
+        order = self._order(who, most, tokens)
+        reserving = asyncio.ensure_future(self.admission.reserve(self._principal(order.key_id), order.request))
+        knows: Any = await self.valkey.call("SCRIPT", "EXISTS", RESERVE.digest, SETTLE.digest)  # and sends both
+        reserving.cancel()
+        with suppress(asyncio.CancelledError):
+            await reserving
+        await self.valkey.call("PING")  # comes after what was sent
+        if order.refusal is None and knows[0]:
+            made = self.model.charge(order)
+            made.state = "released" if knows[1] else "active"  # what nobody gives back is swept
+
+    async def do_settle(self, which: int, amount: int, currency: int) -> None:
+        made = self._pick(which)
+        if made is None or made.reservation is None:
+            return
+        amount, code = amount % 16, "USD" if currency % 7 else "EUR"
+        cost, tokens = amount * self.model.unit, amount * 3
+        event = msgspec.structs.replace(
+            _event(made.request_id),
+            cost=from_nanos(cost),
+            currency=code,
+            budgets=made.reservation.counters(code) if cost else [],
+        )
+        self.model.settle(made, cost, code, tokens)
+        await self.admission.settle(made.reservation, event, tokens=tokens)
+        await self.admission.replay()  # where the scripts were forgotten
+
+    async def do_renew(self, which: int, *_: int) -> None:
+        made = self._pick(which)
+        if made is None:
+            return
+        keys = (RESERVATION_PREFIX + made.request_id, RESERVATIONS)
+        assert await self.valkey.run(RENEW, keys, made.request_id, LEASE_MS) == (made.state == "active")
+        made.is_expired = False
+
+    async def do_expire(self, which: int, *_: int) -> None:
+        if (made := self._pick(which)) is not None and made.state == "active":
+            await self.valkey.call("ZADD", RESERVATIONS, "XX", 1, made.request_id)
+            made.is_expired = True
+
+    async def do_sweep(self, *_: int) -> None:
+        expired = [made for made in self.model.active() if made.is_expired]
+        assert await self.valkey.run(SWEEP, (RESERVATIONS, USAGE_STREAM), 100, 60_000) == len(expired)
+        for made in expired:
+            made.state = "swept"
+            self.model.events.append((made.request_id, 0, 0, False))
+
+    async def do_lose(self, which: int, *_: int) -> None:
+        """Sweep one of those that are running."""
+        if active := self.model.active():
+            await self.do_expire(self.model.made.index(active[which % len(active)]))
+            await self.do_sweep()
+
+    async def do_pass(self, which: int, *_: int) -> None:
+        self.model.now += DAYS[which % len(DAYS)] * DAY
+
+    async def do_limit(self, which: int, change: int, _: int) -> None:
+        rule = self._rule(which)
+        self._change(rule, amount=max(0, rule.amount + (change % 24 - 10) * self.model.unit))
+
+    async def do_increase(self, which: int, amount: int, days: int) -> None:
+        self._change(
+            self._rule(which),
+            increase=amount % 12 * self.model.unit,
+            increase_until=self.model.now + days % 5 * DAY / 2,
+        )
+
+    async def do_reset(self, which: int, *_: int) -> None:
+        rule = self._rule(which)
+        self._change(rule, resets=rule.resets + 1)
+
+    async def do_forget_scripts(self, *_: int) -> None:
+        await self.valkey.call("SCRIPT", "FLUSH")
+
+    # --- What must be true, always
+
+    async def check(self) -> None:
+        model, calls = self.model, []
+        keys = list(model.slots)
+        calls = [self.valkey.call("HGETALL", key) for key in keys]
+        index = self.valkey.call("ZRANGE", RESERVATIONS, 0, -1)
+        leases = self.valkey.call("ZRANGE", "tollgate:limit:1", 0, -1)
+        tokens = self.valkey.call("HVALS", "tollgate:limit:2")
+        for key, reply in zip(keys, await asyncio.gather(*calls), strict=True):
+            found = {name.decode(): int(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
+            held = found.pop("held", 0)
+            assert held == model.held_of(key) >= 0
+            assert {int(slot): spent for slot, spent in found.items()} == model.slots[key]
+        assert {each.decode() for each in await index} == {made.request_id for made in model.active()}
+        assert {each.decode() for each in await leases} == model.leases()
+        used = [int(each) for each in await tokens]
+        assert (sum(used), min(used, default=0) >= 0) == (model.tokens, True)
+        await self._check_limits()
+
+    async def _check_limits(self) -> None:
+        """No hard budget has more than its limit spent and held, whatever its slot, as far as it is remembered."""
+        for made in self.model.made:
+            for held in made.held:
+                slots = self.model.slots[held.key]
+                if held.rule.is_hard and held.slot in slots:
+                    spent = sum(amount for slot, amount in slots.items() if held.oldest <= slot <= held.slot)
+                    mine = sum(
+                        each.amount
+                        for other in self.model.active()
+                        for each in other.held
+                        if each.key == held.key and held.oldest <= each.slot <= held.slot
+                    )
+                    assert spent + mine <= max(self._limits(held))
+
+    def _limits(self, held: Held) -> list[int]:
+        """Return the limits that a budget had in a window."""
+        names = {each.counter for made in self.model.made for each in made.held if each.key == held.key}
+        return [self.model.highest[name] for name in names if name.split(":")[1] >= str(held.oldest)]
+
+    async def end(self) -> None:
+        """Settle some, sweep the others: nothing is held, and the events say what was spent."""
+        for number, made in enumerate(self.model.made):
+            if made.state == "active":
+                await (self.do_settle(number, 2, 1) if number % 2 and made.reservation else self.do_expire(number))
+        await self.do_sweep()
+        await self.check()
+        assert all(self.model.held_of(key) == 0 for key in self.model.slots)
+        entries: Any = await self.valkey.call("XRANGE", USAGE_STREAM, "-", "+")
+        events = [decode(fields[1]) for _, fields in entries]
+        found = [
+            (each.request_id, to_nanos(each.cost), to_nanos(each.written_off), each.replaces_lost) for each in events
+        ]
+        assert sorted(found) == sorted(self.model.events)
+        spent: Counter[str] = Counter()
+        for event in events:
+            for name in event.budgets:
+                spent[name] += to_nanos(event.cost)
+        assert +spent == +self.model.spent
+        assert self.admission.active.keys() <= {made.request_id for made in self.model.made if made.state == "swept"}
+
+    def _pick(self, which: int) -> Made | None:
+        return self.model.made[which % len(self.model.made)] if self.model.made else None
+
+    def _rule(self, which: int) -> BudgetRule:
+        return list(self.model.budgets.values())[which % len(self.model.budgets)]
+
+    def _change(self, rule: BudgetRule, **facts: Any) -> None:
+        self.model.budgets[rule.id] = msgspec.structs.replace(rule, **facts)
+
+    def _principal(self, key_id: int) -> Principal:
+        rules, budgets = self.model.rules_of(key_id)
+        tenant = "charlie" if key_id == KEY_OF_CHARLIE else "alice"
+        return Principal(
+            key_id=key_id,
+            key_name="laptops",
+            key_prefix="tg_abcd",
+            tenant_id=1 + (key_id == KEY_OF_CHARLIE),
+            tenant=tenant,
+            rules=rules,
+            budgets=budgets,
+        )
+
+    def _order(self, who: int, most: int, tokens: int) -> Order:
+        self.number += 1
+        request_id, key_id, end_user = f"{self.number:032x}", 1 + who % 3, END_USERS[who % len(END_USERS)]
+        amount, tokens = most % 13 * self.model.unit, tokens % 40
+        request = Request(
+            request_id=request_id,
+            alias="smart",
+            end_user=end_user,
+            dialect="openai_chat",
+            started_at=self.model.now,
+            tokens=tokens,
+            money={"USD": amount},
+            if_lost=encode(_event(request_id)),
+        )
+        wanted = self.model.wanted(key_id, end_user, amount)
+        return Order(request, key_id, wanted, self.model.refusal(key_id, wanted, tokens))
+
+
+def _event(request_id: str) -> UsageEvent:
+    return UsageEvent(
+        request_id=request_id,
+        started_at=MAY_FIRST,
+        tenant_id=1,
+        api_key_id=1,
+        dialect="openai_chat",
+        alias="smart",
+        status=500,
+        outcome="lost",
+        cost_status="exact",
+        latency_ms=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def runner(stores: tuple[str, str]) -> Iterator[tuple[asyncio.Runner, HotValkey]]:
+    """A loop that lives as long as its connection does."""
+    with asyncio.Runner() as runner:
+        valkey = HotValkey(stores[1], scripts=SCRIPTS, deadline=10.0)
+        runner.run(valkey.open())
+        yield runner, valkey
+        runner.run(valkey.aclose())
+
+
+@pytest.mark.parametrize("unit", [1, 10**9, 10**17], ids=["nanos", "dollars", "hundreds of millions"])
+def test_any_interleaving_leaves_what_the_model_says(runner, tmp_path_factory, unit: int):
+    loop, valkey = runner
+    spool = Spool(tmp_path_factory.mktemp("laws") / "spool", "here-1")
+
+    @settings(max_examples=EXAMPLES if unit == 1 else EXAMPLES // 4, deadline=None)
+    @given(EVENTS)
+    def plays(events: list[tuple[str, int, int, int]]) -> None:
+        loop.run(Game(valkey, spool, unit).play(events))
+
+    plays()
