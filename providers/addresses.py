@@ -1,11 +1,10 @@
 """Which addresses the gateway may call: outbound URLs are checked so that a base URL cannot reach inside."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
-# IPv6 addresses that stand for an IPv4 one: NAT64 (RFC 6052) and the old IPv4-compatible ones.
-STANDS_FOR_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "metadata.google.internal"})
+from gateway_site.infra.addresses import is_private, is_visibly_private
+
+__all__ = ["is_private", "refuse_private_address", "validate_base_url", "validate_proxy_url"]
 
 
 def validate_base_url(url: str) -> None:
@@ -36,26 +35,5 @@ def validate_proxy_url(url: str) -> None:
 
 def refuse_private_address(url: str) -> None:
     """Raise ValueError when the host is visibly private; names are checked again when they are resolved."""
-    host = urlsplit(url).hostname or ""
-    if host in LOCAL_NAMES or host.endswith((".localhost", ".internal")) or is_private(host):
+    if is_visibly_private(urlsplit(url).hostname or ""):
         raise ValueError("This address is in a private network; set 'allow_private_address' to use it.")
-
-
-def is_private(host: str) -> bool:
-    """Whether a literal IP address is anything but a public one; names are not."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.is_site_local:
-            return True
-        address = _inner_ipv4(address) or address
-    return not address.is_global or address.is_multicast
-
-
-def _inner_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for; None when it stands for itself."""
-    if any(address in network for network in STANDS_FOR_IPV4):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped

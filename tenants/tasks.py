@@ -10,7 +10,10 @@ from django.utils import timezone
 
 from gateway_site.infra import valkey
 from gateway_site.infra.valkey import StoreUnavailable
+from tenants import alert_delivery, counters
+from tenants.counters import sweep
 from tenants.ledger import drain, ensure_partition
+from tenants.retention import expire
 
 log = structlog.get_logger("tollgate.ledger")
 DAYS_AHEAD = 7
@@ -26,9 +29,42 @@ def drain_usage() -> None:
         log.error("usage_not_drained", reason=str(error).strip())  # it waits in Valkey, and is tried again every second
 
 
+@shared_task(name="tenants.expire_usage")
+def expire_usage() -> None:
+    """Drop the records that are older than they are kept."""
+    try:
+        for day in expire(settings.USAGE_RETENTION_DAYS, today=timezone.now().date()):
+            log.info("usage_expired", day=f"{day}")
+    except OperationalError as error:
+        log.error("usage_not_expired", reason=str(error).strip())  # the days wait, and are tried again tomorrow
+
+
+@shared_task(name="tenants.sweep_reservations")
+def sweep_reservations() -> None:
+    """End the reservations of workers that are gone, and count what was spent if Valkey has come up without it."""
+    try:
+        with valkey.connect(settings.VALKEY_URL) as client:
+            counters.rebuild(client)
+            swept = sweep(client)
+    except (OperationalError, StoreUnavailable, counters.NeverQuiet) as error:
+        log.error("reservations_not_swept", reason=str(error).strip() or type(error).__name__)
+        return
+    if swept:
+        log.warning("reservations_swept", count=swept)
+
+
 @shared_task(name="tenants.make_partitions")
 def make_partitions() -> None:
     """Make the partitions of the next days before anybody waits for them."""
     today = timezone.now().date()
     for days in range(DAYS_AHEAD + 1):
         ensure_partition(today + timedelta(days=days))
+
+
+@shared_task(name="tenants.deliver_alerts")
+def deliver_alerts() -> None:
+    """Tell tenants of the thresholds that their budgets have crossed."""
+    try:
+        alert_delivery.deliver_alerts()
+    except OperationalError as error:
+        log.error("alerts_not_delivered", reason=str(error).strip())  # they wait, and are tried again in seconds

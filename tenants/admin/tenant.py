@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action, display
@@ -20,6 +21,7 @@ from tenants.admin.limits import TenantBudgetRows, TenantRateLimitRows
 from tenants.admin.member import MemberRows
 from tenants.admin.project import ProjectRows
 from tenants.models import Tenant
+from tenants.webhook_signature import make_secret
 
 
 class TenantForm(forms.ModelForm):
@@ -55,19 +57,22 @@ class TenantAdmin(Admin):
     list_filter = (SuspendedFilter,)
     search_fields = ("slug", "name")
     prepopulated_fields = {"slug": ("name",)}
-    readonly_fields = ("status", "suspended_reason", "created_at")
+    readonly_fields = ("status", "suspended_reason", "webhook_secret", "created_at")
     actions = ("suspend_selected", "resume_selected")
-    actions_detail = ("add_api_key", "suspend", "resume")
+    actions_detail = ("add_api_key", "new_webhook_secret", "suspend", "resume")
     actions_row = ("add_api_key", "suspend", "resume")
     inlines = (ProjectRows, ApiKeyRows, TenantRateLimitRows, TenantBudgetRows, MemberRows)
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         status = (None, {"fields": (("status", "suspended_reason"),)})
         what = (None, {"fields": (("name", "slug"), "timezone")})
-        uses = ("allowed_models", "allows_catalogue", "translation_policy", "unpriced_policy", "without_valkey")
+        floor = ("unpriced_policy", ("floor_input", "floor_output", "floor_currency"))
+        uses = ("allowed_models", "allows_catalogue", "translation_policy", *floor, "without_valkey")
         may = ("What it may use", {"fields": uses})
         kept = ("Stored responses", {"fields": (("stores_responses", "response_retention_days"),)})
-        return (what, may, kept) if obj is None else (status, what, may, kept)
+        webhook = "alert_webhook" if obj is None else ("alert_webhook", "webhook_secret")
+        alerts = ("Alerts of budgets", {"fields": ("alert_emails", webhook)})
+        return (what, may, kept, alerts) if obj is None else (status, what, may, kept, alerts)
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
         """A tenant that does not exist yet has no keys to show."""
@@ -91,6 +96,29 @@ class TenantAdmin(Admin):
     def has_add_api_key_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whether this user may make keys; unfold would look a dotted name up in the database at check time."""
         return request.user.has_perm("tenants.add_apikey")
+
+    @display(description="Webhook's secret")
+    def webhook_secret(self, tenant: Tenant) -> str:
+        return badge("Set", "success") if tenant.has_alert_secret else badge("None", "warning")
+
+    @action(description="New webhook secret", icon="vpn_key", permissions=["change"])
+    def new_webhook_secret(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask first, then show the secret in the answer, so that it passes through no session and no URL."""
+        tenant, secret = self.load(request, object_id), None
+        if request.method == "POST":
+            secret = make_secret()
+            tenant.set_alert_secret(secret)
+            self.log_change(request, tenant, "Made a new webhook secret.")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Copy this secret now" if secret else "Make a new webhook secret?",
+            "opts": self.opts,
+            "tenant": tenant,
+            "secret": secret,
+        }
+        response = TemplateResponse(request, "admin/tenants/tenant/webhook_secret.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
 
     @action(description="Add API key", icon="key", permissions=["add_api_key"])
     def add_api_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
