@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -19,11 +20,15 @@ from tenants.ledger import ensure_partition
 from tenants.models import (
     ApiKey,
     Budget,
+    BudgetAlert,
+    LegalAcceptance,
+    LegalDocument,
     Member,
     Project,
     RateLimit,
     Tenant,
     UsageDay,
+    UsageEndUserDay,
     UsageHour,
     UsageRecord,
     User,
@@ -35,7 +40,17 @@ ROWS = 12
 RECORDS = "/admin/tenants/usagerecord/"
 REVISIONS = "/admin/routing/configrevision/"
 STORED = "/admin/routing/storedresponse/"
-READ_ONLY = (UsageRecord, UsageHour, UsageDay, ConfigRevision, StoredResponse, HealthEvent)
+READ_ONLY = (
+    UsageRecord,
+    UsageHour,
+    UsageDay,
+    UsageEndUserDay,
+    ConfigRevision,
+    StoredResponse,
+    HealthEvent,
+    BudgetAlert,
+    LegalAcceptance,
+)
 LOSSES = [
     {"path": "seed", "weight": "degrades", "why": "the upstream has no seed"},
     {"path": "messages[0].<b>", "weight": "cosmetic", "why": "nobody reads it"},
@@ -60,7 +75,14 @@ def record(key: ApiKey, *, started_at: datetime | None = None, **values: object)
         "cost": Decimal("0.0125"),
         "latency_ms": 900,
     }
-    return UsageRecord.objects.create(request_id=uuid.uuid4(), started_at=started_at, api_key=key, **given | values)
+    made = UsageRecord.objects.create(request_id=uuid.uuid4(), started_at=started_at, api_key=key, **given | values)
+    UsageHour.objects.get_or_create(
+        starts_at=started_at.replace(minute=0, second=0, microsecond=0),
+        **{
+            name: getattr(made, name) for name in ("tenant", "api_key", "alias", "deployment", "outcome", "cost_status")
+        },
+    )
+    return made
 
 
 def stored(key: ApiKey, response_id: str = "resp_1", **values: object) -> StoredResponse:
@@ -85,15 +107,22 @@ def filled(key) -> None:
         project = Project.objects.create(tenant=key.tenant, slug=f"project-{number}")
         own, _ = create_key(tenant=key.tenant, name=f"key-{number}", project=project)
         RateLimit.objects.create(tenant=key.tenant, project=project, kind="requests", amount=1, per="minute")
-        Budget.objects.create(tenant=key.tenant, api_key=own, amount=1)
+        budget = Budget.objects.create(tenant=key.tenant, api_key=own, amount=1, alert_at=[50])
+        BudgetAlert.objects.create(
+            tenant=key.tenant, budget=budget, counter=f"{budget.pk}.0:0", threshold=50, spent=1, limit=1
+        )
         user = User.objects.create_user(f"user-{number}")
         Member.objects.create(tenant=key.tenant, user=user)
+        LegalAcceptance.objects.create(user=user, document=LegalDocument.objects.create(kind="terms", text="Ours."))
         record(own, losses=LOSSES)
         stored(own, f"resp_{number}")
         HealthEvent.objects.create(deployment=deployment.slug, kind="breaker_opened", old="closed", new="open")
         rollup = {"tenant": key.tenant, "api_key": own, "alias": "smart", "outcome": "served", "cost_status": "exact"}
         UsageHour.objects.create(starts_at=now, **rollup)
         UsageDay.objects.create(starts_at=now, **rollup)
+        UsageEndUserDay.objects.create(
+            day=now.date(), tenant=key.tenant, api_key=own, end_user=f"user-{number}", alias="smart"
+        )
         ConfigRevision.objects.create(number=number + 1, status="published", author=user, checksum=str(number))
 
 
@@ -185,7 +214,9 @@ def test_records_are_paged_without_a_count(console, key):
     start = timezone.now()
     for number in range(101):
         record(key, started_at=start - timedelta(seconds=number), alias=f"alias-{number}")
-    first, second, third = (console.get(RECORDS, p=str(page)) for page in (1, 2, 3))
+    first = console.get(RECORDS, period="1d")
+    second = follow(console, first, "older")
+    third = follow(console, second, "older")
     assert [len(page.context["cl"].result_list) for page in (first, second, third)] == [50, 50, 1]
     assert 'rel="next"' in first.content.decode()
     assert 'rel="prev"' not in first.content.decode()
@@ -193,7 +224,34 @@ def test_records_are_paged_without_a_count(console, key):
     assert 'rel="next"' not in third.content.decode()
     assert 'rel="prev"' in third.content.decode()
     assert "alias-100" in third.content.decode()
-    assert console.get(RECORDS, p="9999999").status_code == 302
+    back = follow(console, follow(console, third, "newer"), "newer")
+    assert [row.pk for row in back.context["cl"].result_list] == [row.pk for row in first.context["cl"].result_list]
+    assert back.context["cl"].newer is None
+    assert back.context["cl"].filter_params == {"period": ["1d"]}
+    assert follow(console, third, "newest").context["cl"].newer is None
+
+
+def follow(console: Any, page: Any, link: str) -> Any:
+    return console.client.get(RECORDS + getattr(page.context["cl"], link))
+
+
+@pytest.mark.parametrize(
+    "place", ["", "x", "2026-01-01", "2026-01-01~x", f"2026-01-01T00:00Z~{uuid.UUID(int=7)}~", "~", "\0~\0"]
+)
+@pytest.mark.parametrize("way", ["after", "before"])
+def test_a_place_that_is_none_leads_to_the_first_page(console, key, way, place):
+    record(key)
+    assert console.get(RECORDS, **{way: place}).status_code == 302
+
+
+def test_records_of_one_moment_are_on_one_page_only(console, key):
+    moment = timezone.now()
+    everything = {record(key, started_at=moment).pk for _ in range(60)}
+    first = console.get(RECORDS)
+    second = follow(console, first, "older")
+    shown = [row.pk for page in (first, second) for row in page.context["cl"].result_list]
+    assert len(shown) == 60
+    assert set(shown) == everything
 
 
 def test_the_list_goes_back_seven_days_unless_asked(console, key):
