@@ -25,6 +25,7 @@ type Scope = Any
 type Receive = Callable[[], Awaitable[Any]]
 type Send = Callable[[Any], Awaitable[None]]
 
+RUNTIME = "tollgate.runtime"  # in the scope of what Django serves
 DATA_PLANE_PREFIXES = ("/v1/", "/v1beta/")
 DATA_PLANE_PATHS = PUBLIC_PATHS - {"/"}  # where only HEAD is for the data plane
 
@@ -41,11 +42,15 @@ class Application:
             if is_data_plane(scope["path"], scope["method"]):
                 await (self._data_plane or await self._open())(scope, receive, send)
             else:
-                await self._control_plane(scope, receive, send)
+                await self._control_plane(self._with_runtime(scope), receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 4404})
+
+    def _with_runtime(self, scope: Scope) -> Scope:
+        """Let the public pages see how this worker is, once it has opened its runtime."""
+        return scope if self._data_plane is None else {**scope, RUNTIME: self._data_plane.runtime}
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

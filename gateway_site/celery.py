@@ -1,7 +1,7 @@
 """Celery: two queues, each with workers of its own, and one beat for the whole deployment.
 
-What asks upstreams waits as long as they please, so it has the queue `upstreams`: the ledger and publishing never stand
-behind it.
+What asks upstreams, or tells others, waits as long as they please, so it has the queue `upstreams`: the ledger and
+publishing never stand behind it.
 """
 
 import os
@@ -21,6 +21,7 @@ app.conf.task_routes = {
     "providers.fetch_capabilities": {"queue": "upstreams"},
     "providers.fetch_catalogues": {"queue": "upstreams"},
     "providers.probe_deployments": {"queue": "upstreams"},
+    "tenants.deliver_alerts": {"queue": "upstreams"},
 }
 
 # Hours are those of the clock, for an interval would begin anew with every start. Each has minutes of its own, the longest
@@ -31,12 +32,21 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": 5},
     },
+    "sweep the reservations of workers that are gone": {
+        "task": "tenants.sweep_reservations",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
     "publish unpublished changes": {
         "task": "routing.publish_changes",
         "schedule": 15.0,
         "options": {"expires": 15},
     },
     "make the ledger's next partitions": {"task": "tenants.make_partitions", "schedule": crontab(minute=5)},
+    "drop usage records that are older than they are kept": {
+        "task": "tenants.expire_usage",
+        "schedule": crontab(hour=2, minute=50),
+    },
     "ask upstreams what their models can do": {
         "task": "providers.fetch_capabilities",
         "schedule": crontab(minute=25),
@@ -64,6 +74,11 @@ app.conf.beat_schedule = {
     "delete stored responses that have expired": {
         "task": "routing.purge_stored_responses",
         "schedule": crontab(hour=3, minute=20),
+    },
+    "tell tenants of the thresholds that their budgets crossed": {
+        "task": "tenants.deliver_alerts",
+        "schedule": 5.0,
+        "options": {"expires": 5},
     },
     "heartbeat": {"task": "gateway_site.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
 }

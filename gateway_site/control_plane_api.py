@@ -13,6 +13,7 @@ from ninja.security import SessionAuthIsStaff
 
 from gateway_site import __version__
 from routing.api import dry_run
+from tenants import report_api
 
 CODES = {403: "forbidden", 404: "not_found"}
 
@@ -26,6 +27,7 @@ control_plane = NinjaAPI(
     auth=SessionAuthIsStaff(),
 )
 control_plane.add_router("/v1", dry_run.router)
+control_plane.add_router("/v1", report_api.router)
 
 
 @control_plane.exception_handler(ValidationError)

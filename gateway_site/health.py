@@ -44,7 +44,11 @@ def _need_token(request: HttpRequest) -> None:
 
 
 def _collector(request: HttpRequest) -> HealthCollector:
-    runtime: Runtime = request.runtime  # type: ignore[attr-defined]
+    return collector_of(request.runtime)  # type: ignore[attr-defined]
+
+
+def collector_of(runtime: Runtime) -> HealthCollector:
+    """Return the one collector of a worker, whichever plane asks."""
     collector = collectors.get(runtime)
     if collector is None:
         collector = collectors[runtime] = HealthCollector(runtime)

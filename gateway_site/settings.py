@@ -124,7 +124,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
-ROOT_URLCONF = "gateway_site.urls"
+ROOT_URLCONF = "gateway_site.site_urls"
 ASGI_APPLICATION = "gateway_site.asgi.application"
 AUTH_USER_MODEL = "tenants.User"
 AUTH_PASSWORD_VALIDATORS = [
@@ -178,6 +178,7 @@ SILENCED_SYSTEM_CHECKS = [
 
 # --- Data plane --------------------------------------------------------------------------------------------
 
+USAGE_RETENTION_DAYS = envint("USAGE_RETENTION_DAYS", 90, minimum=0)  # of single records; sums stay for good
 MAX_BODY_BYTES = envint("MAX_BODY_BYTES", 32 * 1024 * 1024, minimum=1024)
 BODY_TIMEOUT = envfloat("BODY_TIMEOUT", 60.0, minimum=0.1)  # seconds for the whole body of a request to arrive
 SHUTDOWN_TIMEOUT = envint("SHUTDOWN_TIMEOUT", 30, minimum=0)  # seconds that open streams may still take
@@ -186,6 +187,20 @@ WORKERS = envint("WORKERS", _ALONE, minimum=1)  # of this node: a worker's peers
 PRINCIPAL_CACHE_SIZE = envint("PRINCIPAL_CACHE_SIZE", 20_000, minimum=1)
 PRINCIPAL_CACHE_SECONDS = envfloat("PRINCIPAL_CACHE_SECONDS", 30.0, minimum=0)
 METRICS_TOKEN = envstr("METRICS_TOKEN")  # None: whoever reaches /metrics may read it
+
+# --- Alerts ------------------------------------------------------------------------------------------------
+
+EMAIL_HOST = envstr("EMAIL_HOST") or ""  # empty: no e-mails are sent, and alerts say so
+EMAIL_PORT = envint("EMAIL_PORT", 25, minimum=1)
+EMAIL_HOST_USER = envstr("EMAIL_HOST_USER") or ""
+EMAIL_HOST_PASSWORD = envstr("EMAIL_HOST_PASSWORD") or ""
+EMAIL_USE_TLS = envbool("EMAIL_USE_TLS", False)  # STARTTLS
+EMAIL_USE_SSL = envbool("EMAIL_USE_SSL", False)  # TLS from the first byte
+if EMAIL_USE_TLS and EMAIL_USE_SSL:
+    raise SettingError("EMAIL_USE_TLS and EMAIL_USE_SSL exclude each other; set one of them.")
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = envstr("DEFAULT_FROM_EMAIL", "tollgate@localhost") or ""
+ALERT_WEBHOOKS_MAY_BE_PRIVATE = envbool("ALERT_WEBHOOKS_MAY_BE_PRIVATE", False)
 
 # --- Publishing --------------------------------------------------------------------------------------------
 
@@ -234,6 +249,10 @@ LOG_FORMAT = envstr("LOG_FORMAT", "text") or "text"
 LOG_LEVEL = (envstr("LOG_LEVEL", "INFO") or "INFO").upper()
 LOGGING_CONFIG = None
 logging.config.dictConfig(logging_config(log_format=LOG_FORMAT, level=LOG_LEVEL))
+
+# --- Public pages ------------------------------------------------------------------------------------------
+
+STATUS_NAMES_PROVIDERS = envbool("STATUS_NAMES_PROVIDERS", False)  # /status tells how each provider is, by name
 
 # --- Console -----------------------------------------------------------------------------------------------
 
@@ -317,15 +336,23 @@ UNFOLD = {
                     _link("API keys", "key", "tenants_apikey"),
                     _link("Rate limits", "speed", "tenants_ratelimit"),
                     _link("Budgets", "savings", "tenants_budget"),
+                    _link("Alerts", "notifications", "tenants_budgetalert"),
                     _link("Members", "group", "tenants_member"),
                 ],
             },
             {
                 "title": "Usage",
                 "items": [
+                    {
+                        "title": "Usage report",
+                        "icon": "monitoring",
+                        "link": reverse_lazy("usage"),
+                        "permission": lambda request: request.user.has_perm("tenants.view_usageday"),
+                    },
                     _link("Usage records", "receipt_long", "tenants_usagerecord"),
                     _link("Hourly usage", "schedule", "tenants_usagehour"),
                     _link("Daily usage", "calendar_month", "tenants_usageday"),
+                    _link("Usage of end users", "groups", "tenants_usageenduserday"),
                     _link("Stored responses", "inventory_2", "routing_storedresponse"),
                 ],
             },
@@ -334,6 +361,8 @@ UNFOLD = {
                 "items": [
                     _link("Users", "person", "tenants_user"),
                     _link("Groups", "shield_person", "auth_group"),
+                    _link("Terms and privacy", "gavel", "tenants_legaldocument"),
+                    _link("Acceptances", "task_alt", "tenants_legalacceptance"),
                 ],
             },
         ],

@@ -1,3 +1,3 @@
-from tenants.admin import api_key, ledger, limits, member, project, tenant, user
+from tenants.admin import alerts, api_key, ledger, legal, limits, member, project, tenant, user
 
-__all__ = ["api_key", "ledger", "limits", "member", "project", "tenant", "user"]
+__all__ = ["alerts", "api_key", "ledger", "legal", "limits", "member", "project", "tenant", "user"]

@@ -57,6 +57,7 @@ UNWRITTEN_SECONDS = 3.0  # what Valkey acknowledged so shortly before it was los
 MOST_UNWRITTEN = 20_000
 MOST_LEFTS = 20_000  # budgets of which a worker remembers what was left
 SETTLED_MS = 120_000  # how long a repeated settle is recognised; the ledger's primary key guards beyond
+CATCH_UP_SECONDS = 0.5  # that a request waits until Valkey is told what was spent without it
 FORGOTTEN_SECONDS = 100.0  # less than that: what Valkey settled so long ago it may not recognise
 SWEPT_MS = 86_400_000  # how long after a sweep a late settle is recognised
 USAGE_STREAM = b"tollgate:usage"
@@ -130,10 +131,13 @@ class Admission:
         self.count_budgets: Callable[[], Awaitable[None]] | None = None  # when Valkey has come up without them
         self._local: LocalLimits | None = None  # what was admitted since Valkey was lost; None: it is there
         self._lefts: dict[str, int] = {}  # of budgets by key, as Valkey said last
-        self._unwritten: deque[tuple[float, SpooledSettle]] = deque(maxlen=MOST_UNWRITTEN)  # sent lately
+        self._unwritten: deque[tuple[float, SpooledSettle]] = deque(maxlen=MOST_UNWRITTEN)  # acknowledged lately
         self._doubtful: deque[SpooledSettle] = deque(maxlen=MOST_UNWRITTEN)  # sent shortly before Valkey was lost
         self._unsettled: dict[str, asyncio.Task[None]] = {}  # those that have to be settled otherwise, by request id
         self._is_spooling = False
+        self._is_stuck = False  # Valkey refuses something that was spooled: nobody waits for it
+        self._replay_lock = asyncio.Lock()
+        self._replaying: asyncio.Task[None] | None = None
         valkey.on_lost = self._doubt_unwritten
         self._compiled: dict[int, Charges] = {}
         self._cache_size = cache_size
@@ -172,6 +176,8 @@ class Admission:
         )
 
     async def _reserve(self, charges: Charges, request: Request, arguments: list[str | int]) -> Reply:
+        if (self._doubtful or self._is_spooling) and not self._is_stuck:
+            await self._catch_up()
         request_id = request.request_id
         keys = (RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *charges.keys)
         reply = await self._valkey.run(RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments)
@@ -181,6 +187,27 @@ class Admission:
         if reply[0] == -1:
             raise Uncounted("What was spent of the budgets is being counted.")
         return reply
+
+    async def _catch_up(self) -> None:
+        """Tell Valkey first what was spent without it, else budgets would be spent twice; raises StoreUnavailable."""
+        if not self._valkey.is_connected:
+            raise StoreUnavailable("Valkey is not connected.")
+        if self._replaying is None:
+            self._replaying = asyncio.create_task(self._replay_at_once(), name="replay")
+        await asyncio.wait({self._replaying}, timeout=CATCH_UP_SECONDS)
+        if self._replaying is not None:
+            raise StoreUnavailable("Valkey is still being told what was spent without it.")
+
+    async def _replay_at_once(self) -> None:
+        try:
+            await self.replay()
+        except StoreUnavailable:
+            return  # and tried again with the next request
+        except Exception as error:
+            self._is_stuck = True
+            log.warning("replay_failed", reason=str(error))
+        finally:
+            self._replaying = None
 
     def _refusal(self, charges: Charges, request: Request, reply: Reply) -> GatewayError:
         charge, number = charges.charges[reply[1] - 1], reply[2]
@@ -310,7 +337,6 @@ class Admission:
         except StoreUnavailable as error:
             self._keep(settle, error)
             return
-        self._remember_unwritten(settle)
         acknowledged.add_done_callback(partial(self._acknowledged, settle))
         with suppress(StoreUnavailable, ScriptFailed):
             await asyncio.shield(acknowledged)
@@ -325,6 +351,8 @@ class Admission:
             task = asyncio.ensure_future(self._settle_otherwise(settle, reply.result()))
             self._unsettled[settle.request_id] = task
             task.add_done_callback(lambda _: self._unsettled.pop(settle.request_id, None))
+        else:
+            self._remember_unwritten(settle)
 
     async def _settle_otherwise(self, settle: SpooledSettle, reply: Reply) -> None:
         settle = _within(settle, reply)
@@ -343,17 +371,17 @@ class Admission:
         """Settle what was spooled; return how many. Stops when Valkey goes away again."""
         if not self._valkey.is_connected:
             return 0
-        await self._settle_doubtful()
-        path = self._spool.take()
-        if path is None:
-            return 0
-        count = 0
-        for settle in read_spool(path):
-            await self._settle_again(settle)
-            count += 1
-        path.unlink(missing_ok=True)
-        self._is_spooling = False
-        log.info("spool_replayed", count=count)
+        async with self._replay_lock:
+            await self._settle_doubtful()
+            count = 0
+            while (path := self._spool.take()) is not None:
+                for settle in read_spool(path):
+                    await self._settle_again(settle)
+                    count += 1
+                path.unlink(missing_ok=True)
+            self._is_spooling = self._is_stuck = False
+        if count:
+            log.info("spool_replayed", count=count)
         return count
 
     def spool_doubtful(self) -> None:

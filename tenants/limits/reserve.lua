@@ -160,6 +160,8 @@ for rule = 1, #KEYS - 3 do
       else -- the budget may have had a period before
         redis.call('PERSIST', key)
       end
+    elseif charge[5] ~= '0' and redis.call('PTTL', key) < charge[5] / 2 then
+      redis.call('PEXPIRE', key, charge[5]) -- its period was shorter before, and began at the same moment
     end
   else
     local _, slot, weight, tat, window, stale, is_first = unpack(charge, 1, 7)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from decimal import Decimal
 from math import inf
 from time import time
 from types import SimpleNamespace
@@ -182,6 +183,7 @@ class FakeAdmission:
 
     async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> None:
         self.held -= 1
+        assert isinstance(event.cost, Decimal)
         self.events.append(read_event(encode(event)))  # as the ledger gets it
         self.tokens.append(tokens)
 

@@ -58,8 +58,13 @@ def hold(make_route) -> Hold:
         exchange.facts, exchange.operation = facts or facts_of(), operation
         exchange.principal = Principal(
             **{
-                "key_id": 1, "key_name": "k", "key_prefix": "tg_", "tenant_id": 1, "tenant": "alice",
-                "budgets": (BUDGET,), **principal,
+                "key_id": 1,
+                "key_name": "k",
+                "key_prefix": "tg_",
+                "tenant_id": 1,
+                "tenant": "alice",
+                "budgets": (BUDGET,),
+                **principal,
             }
         )
         plan = Plan(route=route, targets=route.targets, dropped=(), retries=0)

@@ -19,7 +19,15 @@ HOLDS = (
 
 def settle(number: int, event: str = "{}") -> SpooledSettle:
     return SpooledSettle(
-        f"r{number}", HOLDS, event, 2**62, "EUR", 1234, 1_760_000_000_123, replaces_lost=bool(number % 2)
+        f"r{number}",
+        HOLDS,
+        event,
+        2**62,
+        "EUR",
+        1234,
+        1_760_000_000_123,
+        replaces_lost=bool(number % 2),
+        doubtful_since=1.5,
     )
 
 

@@ -941,6 +941,14 @@ async def test_a_counter_of_what_never_resets_is_never_forgotten(till):
         assert await till.valkey.call("PTTL", "tollgate:budget:4.0") == -1
 
 
+async def test_a_counter_lives_longer_when_its_period_becomes_longer(till):
+    first_of_may = 1_777_593_600  # a day and a month begin
+    for period, days in (("day", 4), ("month", 93), ("day", 93), ("month", 93)):
+        await till.reserve(payer(budget(period=period)), money={"USD": 5}, started_at=first_of_may)
+        assert days - 1 < await till.valkey.call("PTTL", "tollgate:budget:4.0") / 86_400_000 <= days
+    assert await counted(till) == {"held": 20, str(first_of_may): 0}
+
+
 async def test_old_periods_are_forgotten_and_the_last_one_is_not(till):
     daily, now = budget(period="day"), 1_777_593_600
     for days in (0, 1, 5, 6):
@@ -1011,14 +1019,14 @@ async def test_renewing_keeps_a_request_that_only_holds_money_from_the_sweep(til
     assert await counted(till) == {"held": 5, "0": 0}
 
 
-async def test_a_late_settle_from_the_disk_replaces_what_the_sweep_said(till):
+async def test_a_late_settle_from_the_disk_replaces_what_the_sweep_said(till, valkey_url, tmp_path):
     reservation = await till.reserve(payer(budget(100)), money={"USD": 60})
     await till.valkey.call("SCRIPT", "FLUSH")
     await charge(till, reservation, 60)
     assert not till.spool.is_empty
-    await till.valkey.call("SCRIPT", "LOAD", admission.SETTLE.source)
     assert await sweep(till) == 1
-    await charge(till, await till.reserve(payer(budget(100)), money={"USD": 90}), 90)
+    async with gate_at(valkey_url, tmp_path / "other") as other:
+        await charge(other, await other.reserve(payer(budget(100)), money={"USD": 90}), 90)
     assert await till.admission.replay() == 1
     assert await counted(till) == {"held": 0, "0": 100}
     lost, _, late = await till.records()
@@ -1039,6 +1047,18 @@ async def test_a_cancelled_caller_settles_what_does_not_fit_all_the_same(till):
         (from_nanos(100), from_nanos(400))
     ]
     assert await counted(till) == {"held": 0, "0": 100}
+
+
+async def test_what_a_budget_had_no_room_for_is_not_billed_when_valkey_forgets(own_gate, own_server):
+    await own_gate.valkey.call("SET", COUNTED, "1")
+    await charge(own_gate, await own_gate.reserve(payer(budget(100)), money={"USD": 60}), 500)
+    own_server.kill()
+    await eventually(lambda: not own_gate.valkey.is_connected)
+    own_server.start()
+    await eventually(lambda: own_gate.valkey.is_connected)
+    await own_gate.admission.replay()
+    records = await own_gate.records()
+    assert [(record.cost, record.written_off) for record in records] == [(from_nanos(100), from_nanos(400))]
 
 
 async def test_a_caller_that_goes_while_it_is_admitted_holds_no_money(till):
