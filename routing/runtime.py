@@ -122,7 +122,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         deadline = monotonic() + SETTLE_SECONDS
-        while self.admission.active and monotonic() < deadline:
+        while not self.admission.is_idle and monotonic() < deadline:
             await asyncio.sleep(0.01)
         with suppress(StoreUnavailable, ScriptFailed):
             await self.admission.replay()

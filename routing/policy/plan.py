@@ -14,7 +14,7 @@ import msgspec
 from providers.canonical.estimate import BYTES_PER_TOKEN
 from providers.canonical.inbound import Facts, Operation
 from providers.canonical.losses import Loss, Weight, heaviest
-from providers.pricing import price_at
+from providers.pricing import covers, price_at
 from routing.policy.affinity import draw, lot, name_hash
 from routing.policy.conditions import NO_WISHES, Wishes, unmet, unwanted
 from routing.snapshot import LiveDeployment, LiveRoute, LiveTarget
@@ -171,8 +171,10 @@ def reason_to_drop(target: LiveTarget, question: Question, route: LiveRoute, now
     conditions = target.facts.conditions
     if conditions and (name := unmet(conditions, question.facts, question.wishes, route.facts.name)):
         return f"condition:{name}"
-    if question.refuses_unpriced and price_at(facts.prices, "sell", now) is None:
-        return "unpriced"
+    if question.refuses_unpriced:
+        price = price_at(facts.prices, "sell", now)
+        if price is None or not covers(price, facts.kind):
+            return "unpriced"
     return None
 
 

@@ -261,6 +261,11 @@ class Admission:
         # What it holds is that of a request that Valkey admitted: it may have, and failed to say so.
         return self._hold(Reservation(request_id=request.request_id, holds=holds, headers=headers, is_degraded=True))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was admitted is settled."""
+        return not (self.active or self._unsettled)
+
     async def standings(self, principal: Principal, *, end_user: str, now: float) -> list[Standing]:
         """Return how much of each limit and budget is used, and charge nothing; raises StoreUnavailable, ScriptFailed."""
         charges = compile_charges(principal, alias=None, end_user=end_user)

@@ -102,7 +102,8 @@ class LocalLimits:
         self._charge(uses)
         self._held.update(charge.key for charge in charges if charge.kind == "c")
         for hold in budgets.values():
-            self._left[hold.key] = self._left.get(hold.key, 0) - hold.amount
+            if hold.key in self._left:
+                self._left[hold.key] -= hold.amount
         return tightest
 
     def release(self, holds: Iterable[Hold], *, cost: int = 0, currency: str = "") -> None:
@@ -116,6 +117,8 @@ class LocalLimits:
                 self._left[hold.key] += hold.amount - (cost if hold.currency == currency else 0)
 
     def _refuse_money(self, place: int, hold: Hold, lefts: Mapping[str, int], peers: int) -> Decision | None:
+        if not hold.amount:
+            return None  # what costs nothing is not a matter of money
         if hold.key not in self._left:
             if hold.key not in lefts:
                 return Decision(is_admitted=False, rule=place, is_unknown=True) if hold.is_hard else None

@@ -102,7 +102,7 @@ for rule = 1, #KEYS - 3 do
     local held, spent, is_new, stale = read_budget(key, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6])
     local left = limit - held - spent
     local margin = limit < EXACT and 0 or ULPS
-    if is_hard and hold + margin > left then
+    if is_hard and hold > 0 and hold + margin > left then -- what costs nothing is not a matter of money
       return {0, rule, left}
     end
     charges[rule] = {kind, ARGV[at + 2], is_new, stale, ARGV[at + 7], ARGV[at + 4]}
