@@ -26,6 +26,7 @@ _INPUT_UNITS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "audi
 _TOKEN_UNITS = (*_INPUT_UNITS, "output", "reasoning", "audio_output")
 _MEDIA_UNITS = ("image", "character", "second")
 UNITS = (*_TOKEN_UNITS, *_MEDIA_UNITS, "per_request")
+_USED_BY = {"chat": frozenset({"input", "output"}), "embedding": frozenset({"input"})}
 _NEIGHBOURS = {  # what a unit without a price costs; in this order, for one may lean on another that leans
     "cache_read": "input",
     "cache_write_5m": "input",
@@ -94,6 +95,15 @@ def price_at(prices: tuple[Price, ...], side: str, moment: float) -> Price | Non
         if is_in_force and (best is None or price.effective_from > best.effective_from):
             best = price
     return best
+
+
+def covers(price: Price, kind: str) -> bool:
+    """Return whether a price covers what every request of a kind uses: tokens of prompts, and of answers in chats.
+
+    Of other kinds it is known only afterwards by what they are measured.
+    """
+    needed = _USED_BY.get(kind, frozenset())
+    return all(needed.isdisjoint(rates.missing) for _, rates in price._prepared[None])
 
 
 @lru_cache(maxsize=1024)

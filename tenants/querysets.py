@@ -88,7 +88,7 @@ class LegalDocumentQuerySet[M: models.Model](models.QuerySet[M]):
 
     def with_current(self) -> Self:
         """Each with `current`: the version of its kind that holds today, or None."""
-        latest = self.model._default_manager.all()._whose_day_has_come(models.OuterRef("kind"))
+        latest = type(self)(self.model)._whose_day_has_come(models.OuterRef("kind"))
         return self.annotate(current=models.Subquery(latest.values("version")[:1]))
 
     def _whose_day_has_come(self, kind: str | models.OuterRef) -> Self:

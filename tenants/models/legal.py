@@ -49,9 +49,8 @@ class LegalDocument(models.Model):
         """Nothing is put in force before what is in force now: what people read on a day stays what they read."""
         current = LegalDocument.objects.in_force(self.kind)
         if current is not None and self.effective_from is not None and self.effective_from < current.effective_from:
-            raise ValidationError(
-                {"effective_from": f"Version {current.version} is in force since {current.effective_from}; not before that."}
-            )
+            words = f"Version {current.version} is in force since {current.effective_from}; not before that."
+            raise ValidationError({"effective_from": words})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Publish it as the next version of its kind; what is published is not changed."""

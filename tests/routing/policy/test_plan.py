@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -159,18 +160,19 @@ def test_a_request_that_cannot_be_read_is_not_translated(make_route):
 
 
 def test_who_refuses_unpriced_models_gets_those_with_a_price_in_force(make_route):
-    sell, later, bought = (
-        Price(side="sell", effective_from=10.0),
-        Price(side="sell", effective_from=99.0),
-        Price(side="cost", effective_from=10.0),
+    both = {"input": Decimal(1), "output": Decimal(0)}
+    sell, later, bought, half = (
+        Price(side="sell", effective_from=10.0, **both),
+        Price(side="sell", effective_from=99.0, **both),
+        Price(side="cost", effective_from=10.0, **both),
+        Price(side="sell", effective_from=10.0, input=Decimal(1)),  # and what of the answer?
     )
-    route = make_route(
-        {"none": {}, "later": {"prices": (later,)}, "cost": {"prices": (bought,)}, "a": {"prices": (sell,)}}
-    )
+    prices = {"none": (), "later": (later,), "cost": (bought,), "half": (half,), "a": (sell,)}
+    route = make_route({slug: {"prices": found} for slug, found in prices.items()})
     plan = compiled(route, CHAT, random=never, moment=20.0, refuses_unpriced=True)
     assert order(plan) == ["a"]
     assert {dropped.reason for dropped in plan.dropped} == {"unpriced"}
-    assert len(compiled(route, CHAT, random=random.random, moment=20.0).targets) == 4
+    assert len(compiled(route, CHAT, random=random.random, moment=20.0).targets) == 5
 
 
 @pytest.mark.parametrize(("operation", "slug"), [(CHAT, "chat"), (MESSAGES, "messages"), (EMBEDDINGS, "embeddings")])
