@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, ClassVar, NoReturn
 
 from django.core.exceptions import ValidationError
@@ -12,7 +13,7 @@ from tenants.models.tenant import User
 from tenants.querysets import LegalDocumentQuerySet
 
 
-def today() -> Any:
+def today() -> date:
     """The day that it is in UTC, in which effective dates are meant."""
     return timezone.now().date()
 

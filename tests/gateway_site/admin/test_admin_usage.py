@@ -1,0 +1,127 @@
+"""The page /admin/usage: what it shows, to whom, and where its links lead."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import transaction
+from django.test import Client
+from django.urls import reverse
+
+from tenants.admin import usage
+from tenants.ledger import write_records
+from tenants.models import Tenant, User
+from tenants.report_question import GROUPS
+from tenants.usage_event import UsageEvent
+
+pytestmark = pytest.mark.django_db
+
+PAGE = "/admin/usage"
+
+
+def use(tenant: Tenant, **facts: Any) -> None:
+    values: dict[str, Any] = {
+        "request_id": uuid.uuid4().hex,
+        "started_at": datetime.now(UTC).timestamp(),
+        "tenant_id": tenant.pk,
+        "api_key_id": 1,
+        "dialect": "openai_chat",
+        "alias": "smart",
+        "status": 200,
+        "outcome": "served",
+        "cost_status": "exact",
+        "latency_ms": 1,
+        "input_tokens": 1_234,
+        "cost": Decimal("0.5"),
+        "cost_price": Decimal("0.2"),
+    }
+    with transaction.atomic():
+        write_records([UsageEvent(**values | facts)])
+
+
+def test_it_shows_what_was_used_and_earned(console, tenant):
+    use(tenant)
+    use(tenant, currency="EUR", cost=Decimal(3), written_off=Decimal("0.125"))
+    text = console.get(PAGE, group_by="tenant").content.decode()
+    for part in ("acme", "1,234", "0.3", "2.8", "0.125", "USD", "EUR", "Usage report"):
+        assert part in text
+    assert "3.5" not in text
+
+
+@pytest.mark.parametrize("group_by", GROUPS)
+def test_every_report_opens_also_when_nothing_was_used(console, group_by):
+    page = console.get(PAGE, group_by=group_by)
+    assert page.status_code == 200
+    assert "Nothing was used" in page.content.decode()
+
+
+def test_what_clients_call_themselves_is_only_text(console, tenant):
+    use(tenant, end_user="<script>alert(1)</script>", alias="<b>bold</b>")
+    for group_by in ("end_user", "model"):
+        text = console.get(PAGE, group_by=group_by).content.decode()
+        assert "<script>alert(1)" not in text
+        assert "<b>bold" not in text
+        assert "&lt;" in text
+
+
+def test_charlies_report_has_nothing_of_acmes(console, tenant):
+    charlie = Tenant.objects.create(slug="charlie")
+    use(tenant, end_user="only-acmes")
+    use(charlie, end_user="only-charlies")
+    text = console.get(PAGE, group_by="end_user", tenant="charlie").content.decode()
+    assert "only-charlies" in text
+    assert "only-acmes" not in text
+
+
+def test_it_exports_what_it_shows(console, tenant):
+    use(tenant, end_user="dora & co")
+    page = console.get(PAGE, group_by="end_user", end_user="dora & co")
+    answer = console.client.get(page.context["as_csv"])
+    assert answer.status_code == 200
+    assert answer["content-type"].startswith("text/csv")
+    assert "dora & co" in answer.content.decode()
+    assert console.client.get(page.context["as_json"]).json()["rows"][0]["end_user"] == "dora & co"
+
+
+def test_it_is_paged(console, tenant, monkeypatch):
+    for number in range(3):
+        use(tenant, end_user=f"user-{number}")
+    shown, page = [], console.get(PAGE, group_by="end_user")
+    assert page.context["next"] is None
+    monkeypatch.setattr(usage, "ROWS", 2)
+    page = console.get(PAGE, group_by="end_user")
+    shown += [row["end_user"] for row in page.context["report"].rows]
+    page = console.client.get(PAGE + page.context["next"])
+    shown += [row["end_user"] for row in page.context["report"].rows]
+    assert page.context["first"] == "?group_by=end_user"
+    assert shown == ["user-0", "user-1", "user-2"]
+
+
+def test_a_parameter_that_makes_no_sense_is_named_and_kept_in_its_field(console):
+    page = console.get(PAGE, tenant="<nobody>")
+    assert page.status_code == 422
+    text = page.content.decode()
+    assert "tenant: there is no tenant &#x27;&lt;nobody&gt;&#x27;" in text
+    assert 'value="&lt;nobody&gt;"' in text
+
+
+def test_a_deleted_tenant_is_named_by_its_number(console):
+    use(Tenant(pk=2**40))
+    assert f"deleted ({2**40})" in console.get(PAGE, group_by="tenant").content.decode()
+
+
+def test_only_staff_that_may_view_usage_sees_it_and_its_link(console):
+    assert f'href="{reverse("usage")}"' in console.get("/admin/").content.decode()
+    eve = Client()
+    user = User.objects.create_user("eve", is_staff=True)
+    eve.force_login(user)
+    assert eve.get(PAGE).status_code == 403
+    assert f'href="{reverse("usage")}"' not in eve.get("/admin/").content.decode()
+    user.user_permissions.add(Permission.objects.get(codename="view_usageday"))
+    assert eve.get(PAGE).status_code == 200
+    assert Client().get(PAGE).status_code == 302
