@@ -17,7 +17,7 @@ from providers.adapters.base import Adapter
 from providers.canonical.inbound import Operation
 from providers.dialects.base import Destination
 from providers.pool import UNREADABLE, Pool
-from providers.pricing import Ceiling, Price, ceiling_of, price_at
+from providers.pricing import Ceiling, Price, ceiling_of, covers, price_at
 from providers.profiles import profile_of
 from providers.registry import ADAPTERS
 from routing.health import DeploymentHealth, HealthBoard
@@ -274,9 +274,9 @@ class LiveDeployment:
         return self._ceilings
 
     def is_priced_whole(self, moment: float) -> bool:
-        """Whether both prompt and answer have a price to sell at: what has none may be billed otherwise."""
+        """Whether all that its requests use has a price to sell at: what has none may be billed otherwise."""
         price = price_at(self.facts.prices, "sell", moment)
-        return price is not None and price.input is not None and price.output is not None
+        return price is not None and covers(price, self.facts.kind)
 
     def _unit_prices(self, moment: float) -> tuple[float, float]:
         prices = self.facts.prices

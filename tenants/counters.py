@@ -29,7 +29,9 @@ log = structlog.get_logger("tollgate.counters")
 
 TRIES = 200  # until nothing was settled between reading and comparing
 AT_ONCE = 500  # counters or reservations in one call of a script
-SWEEPS_AFTER_SECONDS = 30
+WATCHED = "tollgate:reservations:watched"  # since when, and when last, in seconds of Valkey's clock
+GAP_SECONDS = 15  # without a look: less than a lease has left at worst
+SWEEPS_AFTER_SECONDS = 30  # more than workers need to come back and renew
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -125,15 +127,24 @@ def verify(client: Commands, *, fixes: bool) -> list[Difference]:
 def sweep(client: "redis.Redis") -> int:
     """End the reservations that nobody has renewed; returns how many.
 
-    Not just after Valkey has started: workers that could not reach it have yet to renew theirs.
+    Not just after Valkey was away, for whatever reason: workers that could not reach it have yet to renew theirs.
     """
-    facts: Any = client.info("server")
-    if facts["uptime_in_seconds"] < SWEEPS_AFTER_SECONDS:
+    if not _has_watched(client):
         return 0
     swept = 0
     while some := int(_run(client, SWEEP, [RESERVATIONS, USAGE_STREAM], [AT_ONCE, SWEPT_MS])):
         swept += some
     return swept
+
+
+def _has_watched(client: "redis.Redis") -> bool:
+    """Whether Valkey was there for a while: somebody has looked at it again and again."""
+    (now, _), kept = client.time(), client.hgetall(WATCHED)
+    since, last = (int(kept.get(name, 0)) for name in (b"since", b"last"))
+    if now - last > GAP_SECONDS:
+        since = now
+    client.hset(WATCHED, mapping={"since": since, "last": now})
+    return bool(now - since >= SWEEPS_AFTER_SECONDS)
 
 
 def _actual(client: Commands, budgets: Mapping[int, Budget]) -> list[tuple[Slot, int]]:

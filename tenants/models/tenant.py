@@ -142,7 +142,9 @@ class Tenant(models.Model):
         if self.unpriced_policy == self.UnpricedPolicy.FLOOR:
             missing = [name for name in ("floor_input", "floor_output") if getattr(self, name) is None]
             if missing:
-                raise ValidationError(dict.fromkeys(missing, "Models without a price are billed at the floor: give one."))
+                raise ValidationError(
+                    dict.fromkeys(missing, "Models without a price are billed at the floor: give one.")
+                )
 
     @property
     def is_suspended(self) -> bool:

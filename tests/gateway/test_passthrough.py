@@ -178,7 +178,9 @@ def test_the_vendors_own_headers_come_down_and_its_account_does_not(
     direct = ask_upstream(stack.simulator_url, dialect, dialect.body(stream=is_stream))
     vendors = {name: value for name, value in direct.headers.items() if name.startswith(("openai-", "anthropic-"))}
     vendors.pop("anthropic-organization-id", None)
-    ours = {name for name in vendors if name.startswith("anthropic-ratelimit-requests-")}  # its limit, not our account's
+    ours = {
+        name for name in vendors if name.startswith("anthropic-ratelimit-requests-")
+    }  # its limit, not our account's
     told = {name: value for name, value in vendors.items() if name not in ours}
     assert told
     assert {name: reply.headers.get(name) for name in told} == told
