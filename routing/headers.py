@@ -25,6 +25,7 @@ ACCOUNT_HEADERS = frozenset(
         b"anthropic-organization-id",
     }
 )
+LIMIT_PREFIX = b"anthropic-ratelimit-"  # the one vendor's whose own limits pass
 RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 # Gemini's clients may send their key in the query; how we ask, and that the usage comes back, is our own choice.
 # https://cloud.google.com/apis/docs/system-parameters
@@ -99,8 +100,8 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
             headers.append((name, content_type or (value if _is_clean(value) else b"application/json")))
         elif name:
             kept.append((name, value))
-    if kept:
-        ours = {name for name, _ in fixed}  # our limits are the caller's, the upstream's are our account's
+    if kept and fixed and fixed[0][0].startswith(LIMIT_PREFIX):  # ours come first, and are the caller's
+        ours = {name for name, _ in fixed}  # the upstream's are our account's
         kept = [pair for pair in kept if pair[0] not in ours]
     if not _is_clean(b"".join([value for _, value in kept])):
         kept = [pair for pair in kept if _is_clean(pair[1])]

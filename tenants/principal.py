@@ -78,6 +78,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _matches(patterns: tuple[str, ...] | None, alias: str) -> bool:
-    if patterns is None:
+    if patterns is None or alias in patterns:
         return True
-    return any(alias == pattern or (pattern.endswith("*") and alias.startswith(pattern[:-1])) for pattern in patterns)
+    return any(pattern.endswith("*") and alias.startswith(pattern[:-1]) for pattern in patterns)

@@ -18,7 +18,8 @@ class Http1Connections:
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
-        self._places = asyncio.Semaphore(connector.pool.max_connections)
+        self._free = connector.pool.max_connections  # places that nobody has, and nobody waits for
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._used: set[Http1Connection] = set()
         self._idle: dict[Origin, deque[Http1Connection]] = {}  # the one used last at the end
         self._sweep: asyncio.TimerHandle | None = None
@@ -74,10 +75,10 @@ class Http1Connections:
 
     async def _connection(self, origin: Origin, url: URL) -> Http1Connection:
         """Return a free connection, kept or new; raises NotConnected when none is free in time."""
-        if self._places.locked():
-            await self._wait_for_place()
+        if self._free:
+            self._free -= 1
         else:
-            await self._places.acquire()
+            await self._wait_for_place()
         self.in_use += 1
         try:
             connection = self._kept(origin) or await self._connect(origin, url)
@@ -88,18 +89,33 @@ class Http1Connections:
         return connection
 
     async def _wait_for_place(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         self.waiting += 1
         try:
             async with asyncio.timeout(self._connector.pool.connect_timeout):
-                await self._places.acquire()
-        except TimeoutError:
-            raise NotConnected("no free connection") from None
+                await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():
+                self._pass_on()  # it was our turn just now: the next one's then
+            if isinstance(error, TimeoutError):
+                raise NotConnected("no free connection") from None
+            raise
         finally:
             self.waiting -= 1
 
     def _give_place(self) -> None:
         self.in_use -= 1
-        self._places.release()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let the one who has waited longest have the place."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
 
     def _kept(self, origin: Origin) -> Http1Connection | None:
         idle = self._idle.get(origin)

@@ -55,6 +55,11 @@ class Http1Upstream(Upstream):
         """The headers as they came."""
         return self._headers
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether it says where it ends; else it ends with the connection."""
+        return any(name.lower() in FRAMING for name, _ in self._headers)
+
     async def begun(self) -> None:
         """Wait for the headers; raises UpstreamBroken when there will be none."""
         while not self.status:
@@ -138,7 +143,6 @@ class Http1Connection(asyncio.Protocol):
         self._answer: Http1Upstream | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._is_in_head = True
-        self._is_framed = False  # the answer says where it ends; else it ends with the connection
         self._keeps_alive = False
         self._is_paused = False
         self._is_new = True  # it has answered nothing yet
@@ -259,7 +263,7 @@ class Http1Connection(asyncio.Protocol):
         if answer is None:
             self._owner.forget(self)
             return
-        if answer.status and not self._is_framed and exc is None:
+        if answer.status and exc is None and not answer.is_framed:
             self._end(answer)
         else:
             answer.fail(str(exc or "") or "the server closed the connection")
@@ -294,7 +298,6 @@ class Http1Connection(asyncio.Protocol):
         if self._answer is not None and status >= 200:
             self._is_in_head = False
             self._keeps_alive = self._parser.should_keep_alive()
-            self._is_framed = any(name.lower() in FRAMING for name, _ in headers)
             self._answer.begin(status, headers)
 
     def on_body(self, piece: bytes) -> None:

@@ -12,7 +12,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic, time
@@ -78,8 +77,7 @@ SCRIPTS = (RESERVE, SETTLE, RENEW, STORE_PRINCIPAL)
 SETTLED, NO_ROOM, LATE = (0, 1), 2, 3  # what settle.lua returns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What admission has to know of a request."""
 
     request_id: str
@@ -92,8 +90,7 @@ class Request:
     if_lost: bytes  # the usage event, should the worker be killed
 
 
-@dataclass(slots=True, kw_only=True)
-class Reservation:
+class Reservation(msgspec.Struct, kw_only=True):
     """What a request holds until it is settled."""
 
     request_id: str
@@ -101,7 +98,7 @@ class Reservation:
     headers: Headers = ()  # of the tightest limits
     reserved_at: int = 0  # ms, by Valkey's clock
     is_degraded: bool = False  # admitted without Valkey: nothing is known to be held there
-    renewed_at: float = field(default_factory=monotonic)
+    renewed_at: float = msgspec.field(default_factory=monotonic)
 
     def counters(self, currency: str) -> list[str]:
         """Return the budget counters that a cost in a currency is charged to."""
@@ -150,7 +147,7 @@ class Admission:
         Without Valkey it raises Unavailable for tenants that would rather be refused than be counted by each worker.
         """
         charges = self._charges(principal, request)
-        if charges.has_budgets and (foreign := foreign_budget(charges, request.money)) is not None:
+        if (foreign := foreign_budget(charges, request.money)) is not None:
             raise foreign_currency(foreign, list(request.money))
         arguments, holds = prepare(charges, tokens=request.tokens, money=request.money, now=request.started_at)
         was_connected = self._valkey.is_connected
@@ -229,8 +226,7 @@ class Admission:
             return
         if len(self._lefts) > MOST_LEFTS:
             self._lefts.clear()
-        keys = (charge.key for charge in charges.charges if charge.kind == "b")
-        self._lefts.update(zip(keys, lefts, strict=True))
+        self._lefts.update(zip(charges.budget_keys, lefts, strict=True))
 
     def _reserve_alone(self, charges: Charges, holds: tuple[Hold, ...], request: Request, reason: str) -> Reservation:
         """Admit a request by this worker's share of the limits, if its tenant is content with that."""

@@ -37,9 +37,14 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     @property
     def counter(self) -> str:
         """The budget's counter as ledger records name it."""
-        budget, _, end_user = self.key[len(BUDGET_PREFIX) :].partition(":")
-        number, _, resets = budget.partition(".")
-        return counter_name(int(number), int(resets), self.slot, end_user)
+        return _counter(self.key, self.slot)
+
+
+@lru_cache(maxsize=10_000)
+def _counter(key: str, slot: int) -> str:
+    budget, _, end_user = key[len(BUDGET_PREFIX) :].partition(":")
+    number, _, resets = budget.partition(".")
+    return counter_name(int(number), int(resets), slot, end_user)
 
 
 class Slots:
@@ -91,7 +96,8 @@ class Charges:
     charges: tuple[Charge, ...]
     keys: tuple[str, ...]
     is_static: bool  # the same for every model and end user
-    has_budgets: bool
+    budget_keys: tuple[str, ...]
+    hard_currencies: frozenset[str]  # of hard budgets
 
 
 def compile_charges(principal: Principal, *, alias: str | None, end_user: str) -> Charges:
@@ -106,7 +112,8 @@ def compile_charges(principal: Principal, *, alias: str | None, end_user: str) -
         charges=charges,
         keys=tuple(charge.key for charge in charges),
         is_static=not any(rule.model or rule.per_end_user for rule in rules),
-        has_budgets=any(charge.kind == "b" for charge in charges),
+        budget_keys=tuple(charge.key for charge in charges if charge.kind == "b"),
+        hard_currencies=frozenset(rule.currency for rule in _budgets(charges) if rule.is_hard),
     )
 
 
@@ -180,11 +187,16 @@ def peek_arguments(charges: Charges, now: float) -> list[Argument]:
 
 def foreign_budget(charges: Charges, money: Mapping[str, int]) -> BudgetRule | None:
     """Return a hard budget that cannot be compared with what the request may cost: in another currency."""
-    for charge in charges.charges:
-        rule = charge.rule
-        if isinstance(rule, BudgetRule) and rule.is_hard and any(currency != rule.currency for currency in money):
+    if not charges.hard_currencies or not money or charges.hard_currencies == money.keys() and len(money) == 1:
+        return None
+    for rule in _budgets(charges.charges):
+        if rule.is_hard and any(currency != rule.currency for currency in money):
             return rule
     return None
+
+
+def _budgets(charges: Sequence[Charge]) -> list[BudgetRule]:
+    return [charge.rule for charge in charges if isinstance(charge.rule, BudgetRule)]
 
 
 def settle_arguments(holds: Sequence[Hold], cost: int, currency: str) -> tuple[list[str], list[Argument]]:

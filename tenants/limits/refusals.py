@@ -15,6 +15,10 @@ SCOPE_WORDS = {"tenant": "tenant", "project": "project", "api_key": "API key"}
 PERIOD_WORDS = {"day": "a day", "week": "a week", "month": "a month", "quarter": "a quarter", "total": "in total"}
 ANTHROPIC = "anthropic_messages"
 RETRY_SECONDS = 2
+OPENAI_NAMES = {
+    kind: tuple(b"x-ratelimit-%b-%b" % (what, kind.encode()) for what in (b"limit", b"remaining", b"reset"))
+    for kind in ("requests", "tokens", "concurrency")
+}
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -31,15 +35,16 @@ def limit_headers(dialect: str, rates: Sequence[Tightest]) -> Headers:
     """Return the tightest rates in the names that the dialect's SDKs read."""
     if dialect == ANTHROPIC:
         return tuple(pair for rate in rates for pair in _anthropic(rate))
-    return tuple(pair for rate in rates for pair in _openai(rate))
+    return _openai(rates[0]) if len(rates) == 1 else tuple([pair for rate in rates for pair in _openai(rate)])
 
 
 def _openai(rate: Tightest) -> Headers:
-    kind = rate.rule.kind.encode()
+    rule, remaining, reset_ms = rate
+    limit, left, reset = OPENAI_NAMES[rule.kind]
     return (
-        (b"x-ratelimit-limit-" + kind, b"%d" % rate.rule.amount),
-        (b"x-ratelimit-remaining-" + kind, b"%d" % max(0, rate.remaining)),
-        (b"x-ratelimit-reset-" + kind, b"%ds" % -(-rate.reset_ms // 1000)),
+        (limit, b"%d" % rule.amount),
+        (left, b"%d" % (remaining if remaining > 0 else 0)),
+        (reset, b"%ds" % -(-reset_ms // 1000)),
     )
 
 

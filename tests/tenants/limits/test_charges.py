@@ -69,12 +69,12 @@ def test_rules_come_before_budgets_and_each_has_a_counter_of_its_own():
     charges = compile_charges(caller(budget(), rate(), rate(id=2, kind="tokens")), alias="", end_user="")
     assert charges.keys == ("tollgate:limit:1", "tollgate:limit:2", "tollgate:budget:7.0")
     assert [charge.kind for charge in charges.charges] == ["r", "t", "b"]
-    assert (charges.is_static, charges.has_budgets) == (True, True)
+    assert (charges.is_static, len(charges.budget_keys)) == (True, 1)
 
 
 def test_without_rules_there_is_nothing_to_pass():
     charges = compile_charges(caller(), alias="smart", end_user="dora")
-    assert (charges.keys, charges.is_static, charges.has_budgets) == ((), True, False)
+    assert (charges.keys, charges.is_static, charges.budget_keys) == ((), True, ())
     assert prepare(charges, tokens=5, money={"USD": 5}, now=NOON) == ([], ())
 
 
