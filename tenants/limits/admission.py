@@ -77,7 +77,7 @@ SCRIPTS = (RESERVE, SETTLE, RENEW, STORE_PRINCIPAL)
 SETTLED, NO_ROOM, LATE = (0, 1), 2, 3  # what settle.lua returns
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What admission has to know of a request."""
 
     request_id: str
@@ -90,7 +90,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     if_lost: bytes  # the usage event, should the worker be killed
 
 
-class Reservation(msgspec.Struct, kw_only=True):
+class Reservation(msgspec.Struct, kw_only=True, gc=False):
     """What a request holds until it is settled."""
 
     request_id: str

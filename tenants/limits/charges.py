@@ -21,7 +21,7 @@ LIFE_DAYS = {"day": 4, "week": 21, "month": 93, "quarter": 280, "total": 0, "cre
 type Argument = str | int
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True):
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a request holds of one rule until it is settled."""
 
     kind: str  # c, t or b

@@ -14,7 +14,7 @@ import msgspec
 from tenants.limits.charges import Hold
 
 
-class SpooledSettle(msgspec.Struct, frozen=True):
+class SpooledSettle(msgspec.Struct, frozen=True, gc=False):
     """A settle that waits."""
 
     request_id: str
