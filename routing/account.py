@@ -116,7 +116,9 @@ class Account:
         is_charged = exchange.cost or exchange.cost_status == "unpriced"
         budgets = self._reservation.counters(exchange.currency) if is_charged else []
         event = usage_event(exchange, self._worker, budgets)
-        await self._admission.settle(self._reservation, event, tokens=exchange.usage.total)
+        billed = await self._admission.settle(self._reservation, event, tokens=exchange.usage.total)
+        if exchange.cost:
+            exchange.cost = billed.cost  # a hard budget may have had no room for all
 
 
 def lost_event(exchange: Exchange, worker: str) -> UsageEvent:

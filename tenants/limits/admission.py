@@ -130,7 +130,9 @@ class Admission:
         self._lefts: dict[str, int] = {}  # of budgets by key, as Valkey said last
         self._unwritten: deque[tuple[float, SpooledSettle]] = deque(maxlen=MOST_UNWRITTEN)  # acknowledged lately
         self._doubtful: deque[SpooledSettle] = deque(maxlen=MOST_UNWRITTEN)  # sent shortly before Valkey was lost
-        self._unsettled: dict[str, asyncio.Task[None]] = {}  # those that have to be settled otherwise, by request id
+        self._unsettled: dict[
+            str, asyncio.Task[SpooledSettle]
+        ] = {}  # those that have to be settled otherwise, by request id
         self._is_spooling = False
         self._is_stuck = False  # Valkey refuses something that was spooled: nobody waits for it
         self._replay_lock = asyncio.Lock()
@@ -314,8 +316,8 @@ class Admission:
 
     # --- After it -----------------------------------------------------------------------------------------------
 
-    async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> None:
-        """Give back what is held, charge what was used, and append the usage event, once.
+    async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> UsageEvent:
+        """Give back what is held, charge what was used, and append the usage event, once; returns it as it was billed.
 
         The command is on its way before the first await, so a cancelled caller has settled all the same; what Valkey
         does not acknowledge is spooled to disk and replayed. Either way nothing is lost when this returns.
@@ -337,12 +339,13 @@ class Admission:
             acknowledged = self._send(settle)
         except StoreUnavailable as error:
             self._keep(settle, error)
-            return
+            return event
         acknowledged.add_done_callback(partial(self._acknowledged, settle))
         with suppress(StoreUnavailable, ScriptFailed):
             await asyncio.shield(acknowledged)
         if self._unsettled and (task := self._unsettled.get(settle.request_id)) is not None:
-            await asyncio.shield(task)
+            return decode((await asyncio.shield(task)).event)
+        return event
 
     def _acknowledged(self, settle: SpooledSettle, reply: asyncio.Future[Reply]) -> None:
         error = None if reply.cancelled() else reply.exception()
@@ -355,18 +358,20 @@ class Admission:
         else:
             self._remember_unwritten(settle)
 
-    async def _settle_otherwise(self, settle: SpooledSettle, reply: Reply) -> None:
+    async def _settle_otherwise(self, settle: SpooledSettle, reply: Reply) -> SpooledSettle:
         settle = _within(settle, reply)
         try:
-            await self._settle_again(settle)
+            return await self._settle_again(settle)
         except (StoreUnavailable, ScriptFailed) as error:
             self._keep(settle, error)
+            return settle
 
-    async def _settle_again(self, settle: SpooledSettle) -> None:
+    async def _settle_again(self, settle: SpooledSettle) -> SpooledSettle:
         """Settle, with what a hard budget has room for if it has not got enough for all; raises StoreUnavailable."""
         while (reply := await self._valkey.run(SETTLE, *_command(settle)))[0] not in SETTLED:
             settle = _within(settle, reply)
         self._remember_unwritten(settle)
+        return settle
 
     async def replay(self) -> int:
         """Settle what was spooled; return how many. Stops when Valkey goes away again."""

@@ -187,7 +187,7 @@ def peek_arguments(charges: Charges, now: float) -> list[Argument]:
 
 def foreign_budget(charges: Charges, money: Mapping[str, int]) -> BudgetRule | None:
     """Return a hard budget that cannot be compared with what the request may cost: in another currency."""
-    if not charges.hard_currencies or not money or charges.hard_currencies == money.keys() and len(money) == 1:
+    if not charges.hard_currencies or not money or (charges.hard_currencies == money.keys() and len(money) == 1):
         return None
     for rule in _budgets(charges.charges):
         if rule.is_hard and any(currency != rule.currency for currency in money):

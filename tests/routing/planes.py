@@ -181,11 +181,12 @@ class FakeAdmission:
         self.requests.append(request)
         return Reservation(request_id=request.request_id)
 
-    async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> None:
+    async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> UsageEvent:
         self.held -= 1
         assert isinstance(event.cost, Decimal)
         self.events.append(read_event(encode(event)))  # as the ledger gets it
         self.tokens.append(tokens)
+        return event
 
 
 class Plane:

@@ -60,8 +60,10 @@ class Till:
         request = Request(request_id=request_id, tokens=tokens, money=money, if_lost=lost, **facts)
         return await self.admission.reserve(principal, request)
 
-    async def settle(self, reservation: Reservation, dollars: float, *, tokens: int = 0, currency: str = "USD") -> None:
-        """Settle at a cost."""
+    async def settle(
+        self, reservation: Reservation, dollars: float, *, tokens: int = 0, currency: str = "USD"
+    ) -> UsageEvent:
+        """Settle at a cost; return the event as it was billed."""
         event = UsageEvent(
             request_id=reservation.request_id,
             started_at=time(),
@@ -77,7 +79,7 @@ class Till:
             currency=currency,
             budgets=reservation.counters(currency),
         )
-        await self.admission.settle(reservation, event, tokens=tokens)
+        return await self.admission.settle(reservation, event, tokens=tokens)
 
     async def balance(self, rule: BudgetRule, end_user: str = "") -> tuple[float, float]:
         """Return what is held of a budget and what was spent, in dollars."""
@@ -179,7 +181,8 @@ async def test_a_soft_budget_is_counted_and_refuses_nothing(till):
 async def test_what_costs_more_than_was_held_is_written_off_beyond_the_budget(till):
     month = budget(1)
     first, second = await till.reserve(caller(month), 0.2), await till.reserve(caller(month), 0.5)
-    await till.settle(first, 0.9)  # 0.5 is held by the other, so that 0.5 is left for this one
+    billed = await till.settle(first, 0.9)  # 0.5 is held by the other, so that 0.5 is left for this one
+    assert (billed.cost, billed.written_off) == (Decimal("0.5"), Decimal("0.4"))
     await till.settle(second, 0.5)
     assert await till.balance(month) == (0, 1)
     events = await till.events()
