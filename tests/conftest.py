@@ -35,15 +35,9 @@ SLOW_FILES = (  # they start processes, or wait for real time to pass
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs stores or processes, so that `make test-fast` can leave it out; tell xdist what stays together.
-
-    A file's tests share fixtures, and those of the gateway share the whole stack: one process runs these, another the rest.
-    """
+    """Mark what needs stores or processes, so that `make test-fast` can leave it out."""
     for item in items:
-        is_gateway = "tests/gateway/" in item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group("gateway" if is_gateway else item.path.stem))
         if "stores" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.stores)
         if "tests/gateway/" in item.path.as_posix() or item.path.name in SLOW_FILES:

@@ -113,7 +113,7 @@ def test_every_model_that_is_listed_is_served(stack: Stack, keys: Keys, name: st
 def test_what_is_not_listed_is_not_served(stack: Stack, keys: Keys) -> None:
     everything = {row[0] for row in stack.query("SELECT name FROM routing_modelalias") if not row[0].endswith("*")}
     hidden = everything - set(models(stack, keys.charlie))
-    assert hidden == {HERS}
+    assert HERS in hidden
     for model in hidden | {"sim-chat", "sim-fast", "sim", "sim-messages"}:
         for dialect in (CHAT, MESSAGES):
             assert stack.post(dialect.path, keys.charlie, dialect.body(model=model)).status_code == 404
