@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import functions
 from django.db.models.functions import Now
@@ -95,7 +96,7 @@ class LegalDocumentQuerySet[M: models.Model](models.QuerySet[M]):
         return self.filter(kind=kind, effective_from__lte=timezone.now().date()).order_by("-version")
 
     def update(self, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError("What is published stays as it is.")
+        raise ValidationError("What is published stays as it is.")
 
     def delete(self) -> NoReturn:
-        raise NotImplementedError("What is published stays as it is.")
+        raise ValidationError("What is published stays as it is.")
