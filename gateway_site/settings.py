@@ -96,10 +96,9 @@ INSTALLED_APPS = [
     "tenants.apps.TenantsConfig",
     "providers.apps.ProvidersConfig",
     "routing.apps.RoutingConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # without a site of its own
     "unfold.contrib.filters",
-    # The simple config: admin modules load with the first page of the control plane, not in every process.
-    "django.contrib.admin.apps.SimpleAdminConfig",
+    "gateway_site.apps.ConsoleConfig",  # Django's admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -118,6 +117,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.middleware.give_standing",
     "gateway_site.middleware.name_actor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -269,6 +269,7 @@ def _link(title: str, icon: str, name: str) -> dict[str, object]:
 
 UNFOLD = {
     "SITE_TITLE": "Tollgate",
+    "DASHBOARD_CALLBACK": "gateway_site.home.home",
     "SITE_HEADER": "Tollgate",
     "SITE_SUBHEADER": "LLM gateway",
     "SITE_ICON": lambda request: static("img/logo.svg"),

@@ -14,11 +14,12 @@ from unfold.decorators import display
 
 from gateway_site.infra.admin import LedgerAdmin, badge
 from routing.models import StoredResponse
+from tenants.admin.scope import ScopedMixin
 from tenants.models import ApiKey, Tenant
 
 
 @admin.register(StoredResponse)
-class StoredResponseAdmin(LedgerAdmin):
+class StoredResponseAdmin(ScopedMixin, LedgerAdmin):
     """Uncounted and unjoined like the ledger; the body is not even read."""
 
     list_display = ("response_id", "tenant_name", "api_key_name", "deployment", "place", "size", "expires")

@@ -14,6 +14,7 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from gateway_site.infra.admin import LedgerAdmin, badge, plain
+from tenants.admin.scope import ScopedMixin
 from tenants.budgets import read_counter
 from tenants.models import BudgetAlert
 
@@ -43,7 +44,7 @@ class AlertStateFilter(DropdownFilter):
 
 
 @admin.register(BudgetAlert)
-class BudgetAlertAdmin(LedgerAdmin):
+class BudgetAlertAdmin(ScopedMixin, LedgerAdmin):
     list_display = ("reached", "tenant", "budget_page", "spent_of", "told", "error", "created_at")
     list_filter = (("tenant", AutocompleteSelectFilter), AlertStateFilter)
     list_select_related = ("tenant", "budget")

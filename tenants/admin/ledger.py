@@ -17,6 +17,7 @@ from unfold.decorators import display
 
 from gateway_site.infra.admin import RecentFilter, badge, plain
 from tenants.admin.keyset import KeysetAdmin, KeysetChangeList
+from tenants.admin.scope import ScopedMixin
 from tenants.admin.trace import attempt_table, candidate_table, words
 from tenants.models import ApiKey, Tenant, UsageDay, UsageEndUserDay, UsageHour, UsageRecord
 from tenants.reports import hours_with, recent_values
@@ -128,7 +129,7 @@ class AttemptsFilter(DropdownFilter):
         return queryset
 
 
-class UsageAdmin(KeysetAdmin):
+class UsageAdmin(ScopedMixin, KeysetAdmin):
     """Columns that records and rollups share."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -5,12 +5,12 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from gateway_site.infra.admin import Admin, TableRows
-from tenants.admin.scope import TenantOwnedForm
+from tenants.admin.scope import ScopedMixin, TenantOwnedForm
 from tenants.models import Member
 
 
 @admin.register(Member)
-class MemberAdmin(Admin):
+class MemberAdmin(ScopedMixin, Admin):
     form = TenantOwnedForm
     list_display = ("user", "tenant", "role_label", "created_at")
     list_select_related = ("user", "tenant")

@@ -20,6 +20,7 @@ from tenants.admin.api_key import ApiKeyRows
 from tenants.admin.limits import TenantBudgetRows, TenantRateLimitRows
 from tenants.admin.member import MemberRows
 from tenants.admin.project import ProjectRows
+from tenants.admin.scope import ScopedMixin
 from tenants.models import Tenant
 from tenants.webhook_signature import make_secret
 
@@ -50,7 +51,8 @@ class SuspendedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Tenant)
-class TenantAdmin(Admin):
+class TenantAdmin(ScopedMixin, Admin):
+    tenant_path = "pk"
     form = TenantForm
     list_display = ("slug", "name", "status", "may_use", "timezone", "created_at")
     list_display_links = ("slug", "name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zoneinfo
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -19,10 +19,27 @@ from gateway_site.infra import secrets
 from gateway_site.infra.addresses import is_visibly_private
 from tenants.currencies import validate_currency
 from tenants.querysets import TenantScopedQuerySet
+from tenants.roles import PERMISSIONS
+from tenants.standing import Standing, standing_of
 
 
 class User(AbstractUser):
-    """Someone who signs in to the console: an operator (`is_staff`) or, through `Member`, a tenant's developer."""
+    """Someone who signs in to the console: an operator (`is_staff`) or, through `Member`, a tenant's developer.
+
+    Operators have Django's permissions; who looks with a role's eyes (`tenants/standing.py`) has that role's, and no others.
+    """
+
+    standing: Standing | None = None  # given by the middleware
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        standing = standing_of(self)
+        return standing.may(perm) if standing.role is not None else super().has_perm(perm, obj)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        standing = standing_of(self)
+        if standing.role is None:
+            return super().has_module_perms(app_label)
+        return any(each.startswith(f"{app_label}.") for each in PERMISSIONS[standing.role])
 
 
 def validate_timezone(name: str) -> None:

@@ -1,0 +1,25 @@
+"""What a role lets a member do in the console, as Django's permissions. Pure: a table.
+
+Whatever stands here is shown through a page that shows a tenant's own only (`tenants/admin/scope.py`); a test insists.
+"""
+
+from collections.abc import Iterable
+
+
+def _may(verbs: str, models: Iterable[str]) -> frozenset[str]:
+    return frozenset(f"tenants.{verb}_{model}" for verb in verbs.split() for model in models)
+
+
+USAGE = ("usagerecord", "usagehour", "usageday", "usageenduserday")
+RULES = ("ratelimit", "budget", "budgetalert")
+
+VIEWER = _may("view", ("tenant", "project", "apikey", *RULES, *USAGE))
+DEVELOPER = VIEWER | _may("add change", ("apikey",)) | {"routing.view_storedresponse"}
+OWNER = (
+    DEVELOPER
+    | _may("change", ("tenant",))
+    | _may("add change delete", ("project", "member"))
+    | _may("view", ("member",))
+)
+
+PERMISSIONS = {"viewer": VIEWER, "developer": DEVELOPER, "owner": OWNER}
