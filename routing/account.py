@@ -1,7 +1,7 @@
 """The account of one exchange: settled once, however it ends."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from time import monotonic
 from typing import Any, Self
@@ -33,15 +33,22 @@ class Account:
     answer that was delivered has settled itself, and a stream that is being delivered will.
     """
 
-    __slots__ = ("_admission", "_exchange", "_is_settled", "_money", "_reservation", "_worker")
+    __slots__ = ("_admission", "_exchange", "_is_settled", "_meanwhile", "_money", "_reservation", "_worker")
 
     def __init__(
-        self, admission: Admission, exchange: Exchange, worker: str, *, money: Mapping[str, int] = NOTHING
+        self,
+        admission: Admission,
+        exchange: Exchange,
+        worker: str,
+        *,
+        money: Mapping[str, int] = NOTHING,
+        meanwhile: Callable[[], object] | None = None,
     ) -> None:
         self._admission = admission
         self._exchange = exchange
         self._worker = worker
         self._money = money  # the most that it can cost, in nanos by currency
+        self._meanwhile = meanwhile  # what to do while it is being admitted
         self._is_settled = False
         self._reservation: Reservation | None = None
 
@@ -65,7 +72,7 @@ class Account:
             money=self._money,
             if_lost=encode(lost_event(exchange, self._worker)),
         )
-        self._reservation = await self._admission.reserve(exchange.principal, request)
+        self._reservation = await self._admission.reserve(exchange.principal, request, meanwhile=self._meanwhile)
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -116,7 +123,7 @@ class Account:
         is_charged = exchange.cost or exchange.cost_status == "unpriced"
         budgets = self._reservation.counters(exchange.currency) if is_charged else []
         event = usage_event(exchange, self._worker, budgets)
-        billed = await self._admission.settle(self._reservation, event, tokens=exchange.usage.total)
+        billed = await self._admission.settle_soon(self._reservation, event, tokens=exchange.usage.total)
         if exchange.cost:
             exchange.cost = billed.cost  # a hard budget may have had no room for all
 

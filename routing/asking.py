@@ -11,7 +11,7 @@ from providers.canonical.usage import Usage
 from providers.transport import TransportError, Upstream
 from providers.wire.sse import FrameSplitter
 from routing.exchange import AttemptRecord
-from routing.headers import upstream_headers, upstream_query
+from routing.headers import upstream_query
 from routing.judging import (
     RESTING_STATUSES,
     Pairs,
@@ -176,7 +176,7 @@ class Asking:
         upstream = await call.upstreams.transport.open(
             deployment.pool,
             deployment.url(outbound.operation, query),
-            headers=upstream_headers(inbound, deployment, outbound.dialect, is_translated=outbound.is_translated),
+            headers=outbound.headers,
             body=outbound.body,
         )
         self.record.status = upstream.status

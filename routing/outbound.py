@@ -24,6 +24,7 @@ from providers.dialects.writer import Reply
 from providers.registry import DIALECTS
 from providers.translation import TranslatedStream, read_events, write_stream, write_whole
 from providers.wire.splice import is_object, splice
+from routing.headers import upstream_headers
 from tenants.errors import GatewayError, InvalidRequest, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ class Delivery(NamedTuple):
 class Outbound(ABC):
     """One deployment's view of a request."""
 
-    __slots__ = ("_reply", "deployment", "dialect", "operation", "request")
+    __slots__ = ("_headers", "_reply", "deployment", "dialect", "operation", "request")
 
     def __init__(self, request: ClientRequest, deployment: LiveDeployment, dialect: Dialect) -> None:
+        self._headers: Sequence[tuple[str, str]] | None = None
         self._reply: Reply | None = None  # of the attempt that was made last
         self.request = request
         self.deployment = deployment
@@ -67,6 +69,22 @@ class Outbound(ABC):
     @abstractmethod
     def body(self) -> bytes:
         """What is sent."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """The headers that are sent."""
+        if self._headers is None:
+            inbound, is_translated = self.request.inbound, self.is_translated
+            self._headers = upstream_headers(inbound, self.deployment, self.dialect, is_translated=is_translated)
+        return self._headers
+
+    def prepare(self) -> None:
+        """Make what is sent before it is asked for; what is wrong with it is told when it is sent."""
+        try:
+            assert self.headers
+            assert self.body is not None
+        except GatewayError:
+            return
 
     @abstractmethod
     def weigh(self) -> Sequence[Loss]:

@@ -88,7 +88,11 @@ def read_and_route(request: DataPlaneRequest, operation: Operation, model: str) 
 def account_of(request: DataPlaneRequest, asked: ClientRequest, plan: Plan) -> Account:
     """Return the account that admits a request and settles it, however it ends."""
     return Account(
-        request.runtime.admission, asked.exchange, request.runtime.worker, money=most_money(plan, asked.exchange)
+        request.runtime.admission,
+        asked.exchange,
+        request.runtime.worker,
+        money=most_money(plan, asked.exchange),
+        meanwhile=asked.outbound(plan.targets[0].deployment).prepare if plan.targets else None,
     )
 
 

@@ -1,14 +1,15 @@
 """Valkey, twice: lean connections for the workers, and redis-py for commands and Celery tasks.
 
-`HotValkey` keeps one connection per worker. Commands of one turn of the event loop leave in one packet and their replies
-come in one, so a busy worker pays one system call for many requests. Nothing waits for ever: every command has the
-connection's deadline, and a connection that stays silent is given up with all that waits on it.
+`HotValkey` keeps one connection per worker. A command leaves at once when no other waits for its reply; those of a busy
+worker leave a turn of the event loop at a time, one system call for many requests. Nothing waits for ever: every command
+has the connection's deadline, and a connection that stays silent is given up with all that waits on it.
 
 redis-py is loaded only where `connect` is called: its command tables take 22 MB, which no worker should carry.
 """
 
 import asyncio
 import hashlib
+import os
 import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -116,6 +117,11 @@ class HotValkey:
         """Whether commands can be sent now."""
         return self._protocol is not None
 
+    @property
+    def is_flushed(self) -> bool:
+        """Whether all that was sent has left this process: Valkey gets it, if the process is killed now."""
+        return self._protocol is not None and self._protocol.is_flushed
+
     async def open(self) -> None:
         """Connect once, waiting for it at most CONNECT_SECONDS, and keep connecting in the background from then on."""
         try:
@@ -142,10 +148,22 @@ class HotValkey:
             raise StoreUnavailable("Valkey is not connected.")
         return self._protocol.send(_pack(command))
 
-    async def run(self, script: Script, keys: tuple[bytes | str, ...], *arguments: bytes | str | int) -> Reply:
-        """Run a script; one that Valkey has forgotten (a restart, SCRIPT FLUSH) is loaded again."""
+    async def run(
+        self,
+        script: Script,
+        keys: tuple[bytes | str, ...],
+        *arguments: bytes | str | int,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Reply:
+        """Run a script; one that Valkey has forgotten (a restart, SCRIPT FLUSH) is loaded again.
+
+        `meanwhile` is called while Valkey works on it.
+        """
         try:
-            return await self.call(b"EVALSHA", script.digest, len(keys), *keys, *arguments)
+            reply = self.call(b"EVALSHA", script.digest, len(keys), *keys, *arguments)
+            if meanwhile is not None:
+                meanwhile()
+            return await reply
         except ScriptFailed as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
@@ -219,6 +237,7 @@ class _Protocol(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._transport: asyncio.Transport | None = None
+        self._socket = -1  # to write to past the event loop; -1: TLS, which has to be asked
         self._watch: asyncio.TimerHandle | None = None
         self._progressed_at = 0.0  # the last reply, or the command that ended an idle time
         self._reason = "closed by Valkey"
@@ -228,16 +247,26 @@ class _Protocol(asyncio.Protocol):
         """Whether commands can be sent."""
         return self._transport is not None
 
+    @property
+    def is_flushed(self) -> bool:
+        """Whether the kernel has all that was sent; with TLS nobody can say."""
+        return self._socket >= 0 and not (self._outgoing or self._transport.get_write_buffer_size())  # type: ignore[union-attr]
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        if transport.get_extra_info("ssl_object") is None:
+            self._socket = transport.get_extra_info("socket").fileno()
 
     def send(self, packed: bytes) -> asyncio.Future[Reply]:
-        """Queue a command for the end of this turn of the loop."""
+        """Send a command: at once, or at the end of this turn of the loop where others are under way."""
         if self._transport is None:
             raise StoreUnavailable("Valkey closed the connection.")
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(packed)
+        if not (self._waiting or self._outgoing):
+            self._write(packed)
+        else:
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
+            self._outgoing.append(packed)
         if not self._waiting:
             self._progressed_at = self._loop.time()
             if self._watch is None:
@@ -260,7 +289,7 @@ class _Protocol(asyncio.Protocol):
             reply = self._reader.gets()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
+        self._transport, self._socket = None, -1
         if self._watch is not None:
             self._watch.cancel()
         reason = str(error) if error else self._reason
@@ -279,8 +308,17 @@ class _Protocol(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self._transport is not None:
-            self._transport.write(b"".join(self._outgoing))
+            self._write(b"".join(self._outgoing))
         self._outgoing.clear()
+
+    def _write(self, data: bytes) -> None:
+        """Give the kernel what it takes now, and the event loop the rest: it alone would wait for the end of its turn."""
+        assert self._transport is not None
+        if self._socket >= 0 and not self._transport.get_write_buffer_size():
+            with suppress(OSError):  # the event loop finds out what is wrong, or waits until it can write
+                data = data[os.write(self._socket, data) :]
+        if data:
+            self._transport.write(data)
 
     def _check_progress(self) -> None:
         """One timer for all commands: no answer in a whole deadline while some wait means that nobody is there."""

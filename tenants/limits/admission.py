@@ -104,6 +104,10 @@ class Reservation(msgspec.Struct, kw_only=True, gc=False):
         """Return the budget counters that a cost in a currency is charged to."""
         return [hold.counter for hold in self.holds if hold.kind == "b" and hold.currency == currency]
 
+    def covers(self, cost: int, currency: str) -> bool:
+        """Whether its hard budgets hold as much, in nanos: then nothing of it is written off."""
+        return not any(hold.is_hard and hold.amount < cost and hold.currency == currency for hold in self.holds)
+
 
 class Standing(NamedTuple):
     """How much of a rule is used: requests or tokens and the ms until it is whole; of a budget, nanos held and spent."""
@@ -130,6 +134,7 @@ class Admission:
         self._lefts: dict[str, int] = {}  # of budgets by key, as Valkey said last
         self._unwritten: deque[tuple[float, SpooledSettle]] = deque(maxlen=MOST_UNWRITTEN)  # acknowledged lately
         self._doubtful: deque[SpooledSettle] = deque(maxlen=MOST_UNWRITTEN)  # sent shortly before Valkey was lost
+        self._unacknowledged = 0  # settles that Valkey has not answered yet
         self._unsettled: dict[
             str, asyncio.Task[SpooledSettle]
         ] = {}  # those that have to be settled otherwise, by request id
@@ -143,10 +148,13 @@ class Admission:
 
     # --- Before a request ---------------------------------------------------------------------------------------
 
-    async def reserve(self, principal: Principal, request: Request) -> Reservation:
+    async def reserve(
+        self, principal: Principal, request: Request, *, meanwhile: Callable[[], object] | None = None
+    ) -> Reservation:
         """Charge every limit that applies; raises RateLimited and BudgetExhausted, which say whose limit it is.
 
         Without Valkey it raises Unavailable for tenants that would rather be refused than be counted by each worker.
+        `meanwhile` is called while Valkey works on it; not when Valkey is away.
         """
         charges = self._charges(principal, request)
         if (foreign := foreign_budget(charges, request.money)) is not None:
@@ -154,7 +162,7 @@ class Admission:
         arguments, holds = prepare(charges, tokens=request.tokens, money=request.money, now=request.started_at)
         was_connected = self._valkey.is_connected
         try:
-            reply = await self._reserve(charges, request, arguments)
+            reply = await self._reserve(charges, request, arguments, meanwhile)
         except asyncio.CancelledError:
             self._release(request.request_id, holds)
             raise
@@ -174,12 +182,20 @@ class Admission:
             Reservation(request_id=request.request_id, holds=holds, headers=headers, reserved_at=reply[1])
         )
 
-    async def _reserve(self, charges: Charges, request: Request, arguments: list[str | int]) -> Reply:
+    async def _reserve(
+        self,
+        charges: Charges,
+        request: Request,
+        arguments: list[str | int],
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Reply:
         if (self._doubtful or self._is_spooling) and not self._is_stuck:
             await self._catch_up()
         request_id = request.request_id
         keys = (RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *charges.keys)
-        reply = await self._valkey.run(RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments)
+        reply = await self._valkey.run(
+            RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments, meanwhile=meanwhile
+        )
         if reply[0] == -1 and self.count_budgets is not None:
             await self.count_budgets()
             reply = await self._valkey.run(RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments)
@@ -261,8 +277,8 @@ class Admission:
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything that was admitted is settled."""
-        return not (self.active or self._unsettled)
+        """Whether everything that was admitted is settled, and acknowledged."""
+        return not (self.active or self._unsettled or self._unacknowledged)
 
     async def standings(self, principal: Principal, *, end_user: str, now: float) -> list[Standing]:
         """Return how much of each limit and budget is used, and charge nothing; raises StoreUnavailable, ScriptFailed."""
@@ -322,6 +338,33 @@ class Admission:
         The command is on its way before the first await, so a cancelled caller has settled all the same; what Valkey
         does not acknowledge is spooled to disk and replayed. Either way nothing is lost when this returns.
         """
+        return await self._acknowledgement(event, self._begin_settle(reservation, event, tokens))
+
+    async def settle_soon(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> UsageEvent:
+        """The same, but for waiting until Valkey says so, where that could tell nothing new.
+
+        What has left this process is settled, if the process is killed now; what Valkey refuses or never answers is
+        spooled as ever. Only a cost beyond what a hard budget holds may be billed otherwise than it is told.
+        """
+        acknowledged = self._begin_settle(reservation, event, tokens)
+        if acknowledged is not None and reservation.covers(to_nanos(event.cost), event.currency):
+            if not self._valkey.is_flushed:
+                await asyncio.sleep(0)  # commands of one turn of the event loop leave at its end
+            if self._valkey.is_flushed:
+                return event
+        return await self._acknowledgement(event, acknowledged)
+
+    async def _acknowledgement(self, event: UsageEvent, acknowledged: asyncio.Future[Reply] | None) -> UsageEvent:
+        if acknowledged is None:
+            return event
+        with suppress(StoreUnavailable, ScriptFailed):
+            await asyncio.shield(acknowledged)
+        if self._unsettled and (task := self._unsettled.get(event.request_id)) is not None:
+            return decode((await asyncio.shield(task)).event)
+        return event
+
+    def _begin_settle(self, reservation: Reservation, event: UsageEvent, tokens: int) -> asyncio.Future[Reply] | None:
+        """Send it; None: it is on disk."""
         self.active.pop(reservation.request_id, None)
         cost = to_nanos(event.cost)
         if self._local is not None:
@@ -339,15 +382,13 @@ class Admission:
             acknowledged = self._send(settle)
         except StoreUnavailable as error:
             self._keep(settle, error)
-            return event
+            return None
+        self._unacknowledged += 1
         acknowledged.add_done_callback(partial(self._acknowledged, settle))
-        with suppress(StoreUnavailable, ScriptFailed):
-            await asyncio.shield(acknowledged)
-        if self._unsettled and (task := self._unsettled.get(settle.request_id)) is not None:
-            return decode((await asyncio.shield(task)).event)
-        return event
+        return acknowledged
 
     def _acknowledged(self, settle: SpooledSettle, reply: asyncio.Future[Reply]) -> None:
+        self._unacknowledged -= 1
         error = None if reply.cancelled() else reply.exception()
         if reply.cancelled() or error is not None:
             self._keep(_doubted(settle), error)

@@ -15,36 +15,39 @@
 --
 -- A rate slides: a window is counted in slots, and a slot counts until all of it has left the window. So no window,
 -- wherever it begins, holds more than the amount, and what was used is free again a twentieth of a window late at most.
--- A burst is a token bucket (GCRA) on top. Money is in nanos. The clock of rates and leases is Valkey's own.
+-- Beside the slots its hash keeps the newest of them (`at`) and the sum of those that count (`used`): only the first request
+-- of a slot has to look at them all. A burst is a token bucket (GCRA) on top (`tat`, its theoretical arrival time).
+-- Money is in nanos. The clock of rates and leases is Valkey's own.
 
+local call = redis.call
 local SLOTS = 20
 local EXACT = 2 ^ 53
 local ULPS = 4096 -- what three roundings of 64-bit integers to Lua's numbers may come to: never in the budget's disfavour
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local id, lease = ARGV[1], tonumber(ARGV[2])
 
--- Read what a rate's hash holds: the count of each slot that still counts, their sum, the fields that are of no use any
--- more (old slots, and those of another window that the rule had before), the burst's theoretical arrival time.
-local function read_rate(key, slot)
-  local counts, used, stale, tat = {}, 0, {}, 0
-  local state = redis.call('HGETALL', key)
+-- Read the slots of a rate's hash: the count of each that still counts, their sum, and the fields that are of no use any
+-- more (old slots, and those of another window that the rule had before).
+local function read_slots(key, slot)
+  local counts, used, stale = {}, 0, {}
+  local state = call('HGETALL', key)
   for field = 1, #state, 2 do
-    local number, value = tonumber(state[field]), tonumber(state[field + 1])
-    if state[field] == 'tat' then
-      tat = value
-    elseif number and number >= slot - SLOTS and number <= slot then
-      counts[number], used = value, used + value
-    else
+    local number = tonumber(state[field])
+    if number and number >= slot - SLOTS and number <= slot then
+      counts[number] = tonumber(state[field + 1])
+      used = used + counts[number]
+    elseif number then
       stale[#stale + 1] = state[field]
     end
   end
-  return counts, used, stale, tat
+  return counts, used, stale
 end
 
 -- Return when enough of the oldest slots have left the window for as much as is wanted, in ms from now.
-local function wait_for_room(counts, excess, slot, length)
+local function wait_for_room(key, excess, slot, length)
+  local counts = read_slots(key, slot)
   for number = slot - SLOTS, slot do
     excess = excess - (counts[number] or 0)
     if excess <= 0 then
@@ -57,13 +60,13 @@ end
 -- Read a budget's hash: what is held, what was spent in the slots that count, whether the current slot is new, old slots.
 local function read_budget(key, slot, oldest, kept)
   if slot == oldest then
-    local state = redis.call('HMGET', key, 'held', slot)
+    local state = call('HMGET', key, 'held', slot)
     if state[2] then
       return tonumber(state[1] or 0), tonumber(state[2]), false, {}
     end
   end
   local held, spent, is_new, stale = 0, 0, true, {}
-  local state = redis.call('HGETALL', key)
+  local state = call('HGETALL', key)
   for field = 1, #state, 2 do
     local name = state[field]
     if name == 'held' then
@@ -86,15 +89,16 @@ for rule = 1, #KEYS - 3 do
   local key, kind = KEYS[rule + 3], ARGV[at]
   if kind == 'c' then
     local amount = tonumber(ARGV[at + 1])
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-    if redis.call('ZCARD', key) >= amount then
-      return {0, rule, 1000}
+    if call('ZCARD', key) >= amount then -- those whose leases have ended count only until somebody looks
+      call('ZREMRANGEBYSCORE', key, '-inf', now)
+      if call('ZCARD', key) >= amount then
+        return {0, rule, 1000}
+      end
     end
-    charges[rule] = {kind}
     row[#row + 1] = {'c', key}
     at = at + 2
   elseif kind == 'b' then
-    is_counted = is_counted or redis.call('EXISTS', KEYS[3])
+    is_counted = is_counted or call('EXISTS', KEYS[3])
     if is_counted == 0 then
       return {-1}
     end
@@ -105,7 +109,9 @@ for rule = 1, #KEYS - 3 do
     if is_hard and hold > 0 and hold + margin > left then -- what costs nothing is not a matter of money
       return {0, rule, left}
     end
-    charges[rule] = {kind, ARGV[at + 2], is_new, stale, ARGV[at + 7], ARGV[at + 4]}
+    if is_new then
+      charges[rule] = stale
+    end
     row[#row + 1] = {'b', key, ARGV[at + 2]}
     lefts[#lefts + 1] = left - hold
     at = at + 8
@@ -118,65 +124,78 @@ for rule = 1, #KEYS - 3 do
     end
     local length = window / SLOTS
     local slot = math.floor(now / length)
-    local counts, used, stale, tat = read_rate(key, slot)
-    if used + weight > amount then
-      return {0, rule, wait_for_room(counts, used + weight - amount, slot, length)}
+    local name = string.format('%d', slot)
+    local state = call('HMGET', key, 'at', 'used', name, 'tat')
+    local used, count, stale = tonumber(state[2]), tonumber(state[3]), nil
+    if state[1] ~= name then -- the first request of its slot
+      local counts
+      counts, used, stale = read_slots(key, slot)
+      count = counts[slot]
     end
-    local next_tat = nil
+    if used + weight > amount then
+      return {0, rule, wait_for_room(key, used + weight - amount, slot, length)}
+    end
+    local tat = false
     if burst > 0 then
       local interval = window / amount
-      tat = math.max(tat, now)
+      tat = math.max(tonumber(state[4] or 0), now)
       local early = tat - now - (burst - 1) * interval
       if early > 0 then
         return {0, rule, math.ceil(early)}
       end
-      next_tat = tat + interval
+      tat = string.format('%.3f', tat + interval)
     end
-    charges[rule] = {kind, slot, weight, next_tat or false, window, stale, counts[slot] == nil}
+    charges[rule] = {name, used + weight, (count or 0) + weight, tat, stale, window}
     local remaining, found = amount - used - weight, tightest[kind]
     if found[1] == 0 or remaining < found[2] then
-      tightest[kind] = {rule, remaining, math.min(window, math.ceil((slot + SLOTS + 1) * length - now))}
+      found[1], found[2], found[3] = rule, remaining, math.min(window, math.ceil((slot + SLOTS + 1) * length - now))
     end
     at = at + 4
   end
 end
 
+at = 4
 for rule = 1, #KEYS - 3 do
-  local key, charge = KEYS[rule + 3], charges[rule]
-  if charge[1] == 'c' then
-    redis.call('ZADD', key, now + lease, id)
-    redis.call('PEXPIRE', key, lease * 2)
-  elseif charge[1] == 'b' then
-    if charge[2] ~= '0' then
-      redis.call('HINCRBY', key, 'held', charge[2])
+  local key, kind, charge = KEYS[rule + 3], ARGV[at], charges[rule]
+  if kind == 'c' then
+    call('ZADD', key, now + lease, id)
+    call('PEXPIRE', key, lease * 2)
+    at = at + 2
+  elseif kind == 'b' then
+    local hold, life = ARGV[at + 2], ARGV[at + 7]
+    if hold ~= '0' then
+      call('HINCRBY', key, 'held', hold)
     end
-    if charge[3] then -- the first request of its slot
-      redis.call('HSETNX', key, charge[6], '0')
-      if #charge[4] > 0 then
-        redis.call('HDEL', key, unpack(charge[4]))
+    if charge then -- the first request of its slot: what it has found to be stale
+      call('HSETNX', key, ARGV[at + 4], '0')
+      if #charge > 0 then
+        call('HDEL', key, unpack(charge))
       end
-      if charge[5] ~= '0' then
-        redis.call('PEXPIRE', key, charge[5])
+      if life ~= '0' then
+        call('PEXPIRE', key, life)
       else -- the budget may have had a period before
-        redis.call('PERSIST', key)
+        call('PERSIST', key)
       end
-    elseif charge[5] ~= '0' and redis.call('PTTL', key) < charge[5] / 2 then
-      redis.call('PEXPIRE', key, charge[5]) -- its period was shorter before, and began at the same moment
+    elseif life ~= '0' and call('PTTL', key) < life / 2 then
+      call('PEXPIRE', key, life) -- its period was shorter before, and began at the same moment
     end
+    at = at + 8
   else
-    local _, slot, weight, tat, window, stale, is_first = unpack(charge, 1, 7)
-    if #stale > 0 then
-      redis.call('HDEL', key, unpack(stale))
-    end
-    redis.call('HINCRBY', key, string.format('%d', slot), weight)
+    local name, used, count, tat, stale, window = unpack(charge, 1, 6)
     if tat then
-      redis.call('HSET', key, 'tat', string.format('%.3f', tat))
+      call('HSET', key, 'at', name, 'used', used, name, count, 'tat', tat)
+    else
+      call('HSET', key, 'at', name, 'used', used, name, count)
     end
-    if is_first then -- of its slot: the others need not say again how long the hash is of use
-      redis.call('PEXPIRE', key, window * 2)
+    if stale then -- the others of the slot need not say again how long the hash is of use
+      if #stale > 0 then
+        call('HDEL', key, unpack(stale))
+      end
+      call('PEXPIRE', key, window * 2)
     end
+    at = at + 4
   end
 end
-redis.call('SET', KEYS[1], cmsgpack.pack(row))
-redis.call('ZADD', KEYS[2], now + lease, id)
+call('SET', KEYS[1], cmsgpack.pack(row))
+call('ZADD', KEYS[2], now + lease, id)
 return {1, now, tightest.r, tightest.t, lefts}

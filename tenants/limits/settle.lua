@@ -92,6 +92,7 @@ for charge = 5, #KEYS do
     local slot = string.format('%d', math.floor(reserved_at / (window / SLOTS)))
     if change ~= 0 and redis.call('HEXISTS', key, slot) == 1 then -- else it has left the window
       redis.call('HINCRBY', key, slot, string.format('%d', change))
+      redis.call('HINCRBY', key, 'used', string.format('%d', change)) -- the sum of the slots that are there
     end
   end
   at = at + ARITY[kind]

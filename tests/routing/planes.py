@@ -176,12 +176,16 @@ class FakeAdmission:
         self.events: list[UsageEvent] = []
         self.tokens: list[int] = []  # that were settled
 
-    async def reserve(self, principal: Principal, request: Request) -> Reservation:
+    async def reserve(
+        self, principal: Principal, request: Request, *, meanwhile: Callable[[], object] | None = None
+    ) -> Reservation:
+        if meanwhile is not None:
+            meanwhile()
         self.held += 1
         self.requests.append(request)
         return Reservation(request_id=request.request_id)
 
-    async def settle(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> UsageEvent:
+    async def settle_soon(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> UsageEvent:
         self.held -= 1
         assert isinstance(event.cost, Decimal)
         self.events.append(read_event(encode(event)))  # as the ledger gets it

@@ -335,7 +335,7 @@ class Game:
         calls = [self.valkey.call("HGETALL", key) for key in keys]
         index = self.valkey.call("ZRANGE", RESERVATIONS, 0, -1)
         leases = self.valkey.call("ZRANGE", "tollgate:limit:1", 0, -1)
-        tokens = self.valkey.call("HVALS", "tollgate:limit:2")
+        tokens = self.valkey.call("HGETALL", "tollgate:limit:2")
         for key, reply in zip(keys, await asyncio.gather(*calls), strict=True):
             found = {name.decode(): int(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
             held = found.pop("held", 0)
@@ -343,8 +343,11 @@ class Game:
             assert {int(slot): spent for slot, spent in found.items()} == model.slots[key]
         assert {each.decode() for each in await index} == {made.request_id for made in model.active()}
         assert {each.decode() for each in await leases} == model.leases()
-        used = [int(each) for each in await tokens]
-        assert (sum(used), min(used, default=0) >= 0) == (model.tokens, True)
+        fields = await tokens
+        slots = dict(zip(fields[::2], map(int, fields[1::2]), strict=True))
+        slots.pop(b"at", None)
+        assert slots.pop(b"used", 0) == sum(slots.values()) == model.tokens
+        assert min(slots.values(), default=0) >= 0
         await self._check_limits()
 
     async def _check_limits(self) -> None:
