@@ -96,6 +96,7 @@ class Script:
 
 
 DEADLINE_SECONDS = 0.5  # what a request may wait for Valkey, once: then the connection is given up
+MOST_AT_ONCE = 16  # commands in a packet: when hundreds come at once, Valkey works on the first while we read the others
 CONNECT_SECONDS = 1.0  # for a new connection; nobody but a worker's start waits for it
 
 
@@ -267,6 +268,8 @@ class _Protocol(asyncio.Protocol):
             if not self._outgoing:
                 self._loop.call_soon(self._flush)
             self._outgoing.append(packed)
+            if len(self._outgoing) >= MOST_AT_ONCE:
+                self._flush()
         if not self._waiting:
             self._progressed_at = self._loop.time()
             if self._watch is None:
@@ -307,7 +310,7 @@ class _Protocol(asyncio.Protocol):
             self._transport.abort()
 
     def _flush(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and self._outgoing:
             self._write(b"".join(self._outgoing))
         self._outgoing.clear()
 
