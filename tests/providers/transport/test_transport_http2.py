@@ -10,7 +10,7 @@ from transport_servers import Authority, Http2Server, http1_server, http2_server
 from yarl import URL
 
 from providers.pool import Pool
-from providers.transport import Transport, Upstream, UpstreamBroken, UpstreamUnreachable, http2
+from providers.transport import Transport, Upstream, UpstreamBroken, UpstreamUnreachable, http2, http2_connection
 
 HEADERS = [("Content-Type", "application/json"), ("X-Ours", "é"), ("Connection", "keep-alive")]
 
@@ -146,7 +146,7 @@ async def test_an_aborted_stream_breaks_its_pending_read(transport, pool, server
 
 
 async def test_an_answered_stream_is_left_to_end_by_itself(transport, pool, server, monkeypatch):
-    monkeypatch.setattr(http2, "END_SECONDS", 0.1)
+    monkeypatch.setattr(http2_connection, "END_SECONDS", 0.1)
     upstream = await begin(transport, pool, server.url("/begun"))
     await upstream.read_chunk()
     upstream.finish(is_answered=True)
@@ -223,8 +223,8 @@ async def test_a_refusal_before_the_bodys_end_is_the_answer(transport, pool, ser
 
 
 async def test_a_connection_that_died_silently_takes_no_further_requests(transport, pool, server, monkeypatch):
-    monkeypatch.setattr(http2, "DOUBT_SECONDS", 0.05)
-    monkeypatch.setattr(http2, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(http2_connection, "DOUBT_SECONDS", 0.05)
+    monkeypatch.setattr(http2_connection, "PING_SECONDS", 0.1)
     await ask(transport, pool, server.url("/ok"))
     server.connections[0].is_deaf = True
     with pytest.raises(TimeoutError):
@@ -236,7 +236,7 @@ async def test_a_connection_that_died_silently_takes_no_further_requests(transpo
 
 
 async def test_idle_connections_are_closed_after_a_while(transport, pool, server, monkeypatch):
-    monkeypatch.setattr(http2, "KEEPALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(http2_connection, "KEEPALIVE_SECONDS", 0.1)
     await ask(transport, pool, server.url("/ok"))
     await until(lambda: server.open_connections == 0)
     assert transport.statistics()[0].idle == 0
