@@ -7,6 +7,13 @@ class GatewaySiteConfig(AppConfig):
 
     name = "gateway_site"
 
+    def ready(self) -> None:
+        from django.contrib.auth.signals import user_logged_in
+
+        from gateway_site.sign_in_rules import note_sign_in
+
+        user_logged_in.connect(note_sign_in)
+
 
 class ConsoleConfig(SimpleAdminConfig):
     """Django's admin with our site. The simple one: admin modules load with the first page, not in every process."""

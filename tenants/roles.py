@@ -12,14 +12,20 @@ def _may(verbs: str, models: Iterable[str]) -> frozenset[str]:
 
 USAGE = ("usagerecord", "usagehour", "usageday", "usageenduserday")
 RULES = ("ratelimit", "budget", "budgetalert")
+ALERTS = ("alertrule", "alertchannel", "alertsilence")
 
-VIEWER = _may("view", ("tenant", "project", "apikey", *RULES, *USAGE))
-DEVELOPER = VIEWER | _may("add change", ("apikey",)) | {"routing.view_storedresponse"}
+VIEWER = _may("view", ("tenant", "project", "apikey", *RULES, *ALERTS, "alertincident", *USAGE))
+DEVELOPER = VIEWER | _may("add change", ("apikey",)) | {"routing.view_storedresponse", "tenants.view_requestbody"}
 OWNER = (
     DEVELOPER
     | _may("change", ("tenant",))
-    | _may("add change delete", ("project", "member"))
-    | _may("view", ("member",))
+    | _may("add change delete", ("project",))
+    | _may("add change delete", ALERTS)
+    | _may("change", ("alertincident",))  # to acknowledge
+    | _may("view change delete", ("member",))  # they join by invitation: whom else there is, owners do not learn
+    | _may("view add", ("invitation",))
+    | _may("view add change", ("apitoken",))
+    | _may("view", ("auditevent",))
 )
 
 PERMISSIONS = {"viewer": VIEWER, "developer": DEVELOPER, "owner": OWNER}

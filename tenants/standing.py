@@ -26,6 +26,7 @@ class Standing:
     tenant: Tenant | None = None  # the only one whose things are seen; None: those of all, or of none
     role: str | None = None  # in the tenant
     is_acting: bool = False  # an operator in an owner's place
+    choices: tuple[Tenant, ...] = ()  # of a member: all their tenants
 
     @property
     def is_somebody(self) -> bool:
@@ -60,13 +61,21 @@ def find_standing(user: User, session: Mapping[str, Any]) -> Standing:
     """Read what somebody is: staff from their account, members from the database, with every request."""
     if not user.is_active:
         return NOBODY
-    return _operator(session.get(ACTS_AS)) if user.is_staff else _member(user, session.get(TENANT))
+    return _operator(user, session.get(ACTS_AS)) if user.is_staff else _member(user, session.get(TENANT))
 
 
-def _operator(acts_as: int | None) -> Standing:
+def may_act(user: User) -> bool:
+    """Whether somebody may take an owner's place: operators that may change tenants."""
+    return standing_of(user).is_operator and user.has_perm("tenants.change_tenant")
+
+
+def _operator(user: User, acts_as: int | None) -> Standing:
+    from django.contrib.auth.models import PermissionsMixin
+
     from tenants.models import Tenant
 
-    if acts_as is None:
+    # Whether they may still act, by their own permissions: not by those of an owner, whose place they have perhaps.
+    if acts_as is None or not PermissionsMixin.has_perm(user, "tenants.change_tenant"):
         return OPERATOR
     tenant = Tenant.objects.filter(pk=acts_as).first()
     return OPERATOR if tenant is None else Standing(tenant=tenant, role="owner", is_acting=True)
@@ -77,4 +86,4 @@ def _member(user: User, chosen: int | None) -> Standing:
     if not memberships:
         return NOBODY
     member = next((each for each in memberships if each.tenant_id == chosen), memberships[0])
-    return Standing(tenant=member.tenant, role=member.role)
+    return Standing(tenant=member.tenant, role=member.role, choices=tuple(each.tenant for each in memberships))

@@ -1,0 +1,171 @@
+"""The console's sidebar: what operators and members find where. A page is one line; who may not see it does not."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse, reverse_lazy
+
+from tenants.standing import Standing, standing_of
+
+type Item = dict[str, Any]
+type Group = dict[str, Any]
+
+
+def page(title: str, icon: str, name: str, *permissions: str) -> Item:
+    """A page by the name of its URL, for whoever has all the permissions."""
+    return _item(title, icon, reverse_lazy(name), lambda request: request.user.has_perms(permissions))
+
+
+def objects(title: str, icon: str, name: str) -> Item:
+    """The list of a model, for whoever may view it."""
+    app, model = name.rsplit("_", 1)
+    return page(title, icon, f"admin:{name}_changelist", f"{app}.view_{model}")
+
+
+def _item(title: str, icon: str, link: Any, permission: Callable[[HttpRequest], bool]) -> Item:
+    return {"title": title, "icon": icon, "link": link, "permission": permission}
+
+
+def _group(title: str, *items: Item, **more: Any) -> Group:
+    return {"title": title, "items": list(items), **more}
+
+
+HOME = page("Home", "home", "admin:index")
+LIVE = page("Live", "sensors", "live", "tenants.view_usagerecord")
+USAGE_REPORT = page("Usage report", "monitoring", "usage", "tenants.view_usageday")
+CONNECT = page("Connect", "cable", "connect", "tenants.view_apikey")
+PLAYGROUND = page("Playground", "science", "playground", "tenants.add_apikey")
+
+
+def _needs_setup(request: HttpRequest) -> bool:
+    from gateway_site.setup_facts import needs_setup  # with models, which are not there yet
+
+    return needs_setup(request)
+
+
+SETUP = _item("Setup guide", "rocket_launch", reverse_lazy("setup"), _needs_setup)  # until something real has answered
+
+OPERATORS = (
+    _group(
+        "",
+        HOME,
+        SETUP,
+        LIVE,
+    ),
+    _group(
+        "Usage",
+        USAGE_REPORT,
+        objects("Requests", "receipt_long", "tenants_usagerecord"),
+        objects("Hourly usage", "schedule", "tenants_usagehour"),
+        objects("Daily usage", "calendar_month", "tenants_usageday"),
+        objects("Usage of end users", "groups", "tenants_usageenduserday"),
+        objects("Stored responses", "inventory_2", "routing_storedresponse"),
+    ),
+    _group(
+        "Tenants",
+        objects("Tenants", "apartment", "tenants_tenant"),
+        objects("API keys", "key", "tenants_apikey"),
+        CONNECT,
+        PLAYGROUND,
+        objects("Budgets", "savings", "tenants_budget"),
+        objects("Rate limits", "speed", "tenants_ratelimit"),
+        objects("Projects", "folder", "tenants_project"),
+        objects("Members", "group", "tenants_member"),
+        objects("Invitations", "mail", "tenants_invitation"),
+    ),
+    _group(
+        "Upstreams",
+        objects("Providers", "cloud", "providers_provider"),
+        objects("Deployments", "deployed_code", "providers_deployment"),
+        objects("Prices", "sell", "providers_modelprice"),
+        page("Queues", "hourglass_top", "queue", "providers.view_provider"),
+    ),
+    _group(
+        "Alerts",
+        objects("Incidents", "notifications_active", "tenants_alertincident"),
+        objects("Alert rules", "rule", "tenants_alertrule"),
+        objects("Channels", "campaign", "tenants_alertchannel"),
+        objects("Silences", "notifications_paused", "tenants_alertsilence"),
+        objects("Alerts of budgets", "notifications", "tenants_budgetalert"),
+    ),
+    _group(
+        "Routing",
+        objects("Routes", "alt_route", "routing_route"),
+        objects("Model aliases", "label", "routing_modelalias"),
+        objects("Revisions", "history", "routing_configrevision"),
+        objects("Health events", "monitor_heart", "routing_healthevent"),
+        page("Dry run", "conversion_path", "dry_run", "routing.view_route", "tenants.view_apikey"),
+        page("Nodes", "dns", "nodes", "routing.view_configrevision"),
+        page("YAML", "data_object", "configuration", "routing.view_route", "tenants.view_tenant"),
+    ),
+    _group(
+        "System",
+        objects("Audit trail", "manage_search", "tenants_auditevent"),
+        objects("API tokens", "vpn_key", "tenants_apitoken"),
+        objects("Users", "person", "tenants_user"),
+        objects("Groups", "shield_person", "auth_group"),
+        objects("Terms and privacy", "gavel", "tenants_legaldocument"),
+        objects("Acceptances", "task_alt", "tenants_legalacceptance"),
+    ),
+)
+
+MEMBERS = (
+    _group(
+        "",
+        HOME,
+        objects("API keys", "key", "tenants_apikey"),
+        CONNECT,
+        PLAYGROUND,
+        LIVE,
+    ),
+    _group(
+        "Usage",
+        USAGE_REPORT,
+        objects("Requests", "receipt_long", "tenants_usagerecord"),
+        objects("End users", "groups", "tenants_usageenduserday"),
+        objects("Stored responses", "inventory_2", "routing_storedresponse"),
+    ),
+    _group(
+        "Budgets and limits",
+        objects("Budgets", "savings", "tenants_budget"),
+        objects("Rate limits", "speed", "tenants_ratelimit"),
+    ),
+    _group(
+        "Alerts",
+        objects("Incidents", "notifications_active", "tenants_alertincident"),
+        objects("Alert rules", "rule", "tenants_alertrule"),
+        objects("Channels", "campaign", "tenants_alertchannel"),
+        objects("Silences", "notifications_paused", "tenants_alertsilence"),
+        objects("Alerts of budgets", "notifications", "tenants_budgetalert"),
+    ),
+    _group(
+        "Organisation",
+        objects("Projects", "folder", "tenants_project"),
+        objects("Members", "group", "tenants_member"),
+        objects("Invitations", "mail", "tenants_invitation"),
+        objects("API tokens", "vpn_key", "tenants_apitoken"),
+        objects("Audit trail", "manage_search", "tenants_auditevent"),
+    ),
+)
+
+
+def navigation(request: HttpRequest) -> list[Group]:
+    """What stands in the sidebar of whoever asks; unfold leaves out what their permissions do not cover."""
+    standing = standing_of(request.user)
+    if standing.tenant_id is None:
+        return list(OPERATORS)
+    *others, organisation = MEMBERS
+    own = {**organisation, "items": [_own_page(standing), *organisation["items"]]}
+    return [*others, own]
+
+
+def _own_page(standing: Standing) -> Item:
+    link = reverse("admin:tenants_tenant_change", args=[standing.tenant_id])
+    return _item("Settings", "settings", link, lambda request: request.user.has_perm("tenants.view_tenant"))
+
+
+def whose_console(request: HttpRequest) -> str:
+    """What stands below the name of the site: the tenant of who has one."""
+    tenant = standing_of(request.user).tenant
+    return "LLM gateway" if tenant is None else str(tenant)
