@@ -1,33 +1,65 @@
-"""The REST API of the console, below /api/: for operators that are signed in. Loaded with the console's first page.
+"""The REST API of the console, /api/v1: all that the console edits, for its sessions and for API tokens.
 
-It takes the console's session and, as its forms do, the CSRF token. Errors are `{"error": {"code", "message"}}`.
+Loaded with the console's first page. Sessions send, as the console's forms do, the CSRF token. What is seen and may be
+done is decided by the same standing and permissions as in the console. Errors are written in one shape (`errors.py`).
 """
 
 from typing import Any
 
-from django.contrib.admin.views.decorators import staff_member_required
+from django.contrib.auth.decorators import user_passes_test
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
-from ninja.security import SessionAuthIsStaff
 
 from gateway_site import __version__
-from routing.api import dry_run
+from routing.api import (
+    console_limits,
+    console_revisions,
+    console_routes,
+    console_tenants,
+    console_upstreams,
+    dry_run,
+)
 from tenants import report_api
+from tenants.api import audit_events, usage_records
+from tenants.api.access import ConsoleSession, TokenBearer
+from tenants.api.errors import Refused
+from tenants.standing import standing_of
 
-CODES = {403: "forbidden", 404: "not_found"}
+CODES = {401: "not_signed_in", 403: "forbidden", 404: "not_found"}
+DESCRIPTION = """
+All that the console edits. Objects and their fields are called as in the configuration's YAML (`gateway.example.yaml`).
+
+Authenticate with an API token, `Authorization: Bearer tgat_…`, made in the console under *API tokens*, or with the console's
+session. A tenant's token sees and changes what is that tenant's, and nothing else is there.
+
+Lists are pages: `limit` and `after`; `next` and the header `Link` lead on. PATCH changes what is said, PUT brings an
+object to what is said. `If-Match` with an `ETag` guards against changes meanwhile (412). A field that nobody knows is
+refused (422).
+"""
 
 control_plane = NinjaAPI(
     title="Tollgate control plane",
     version=__version__,
+    description=DESCRIPTION,
     urls_namespace="control_plane",
     docs_url="/docs",
     openapi_url="/openapi.json",
-    docs_decorator=staff_member_required,
-    auth=SessionAuthIsStaff(),
+    docs_decorator=user_passes_test(lambda user: standing_of(user).is_somebody, login_url="admin:login"),
+    auth=[TokenBearer(), ConsoleSession()],
 )
-control_plane.add_router("/v1", dry_run.router)
-control_plane.add_router("/v1", report_api.router)
+for module in (
+    console_tenants,
+    console_limits,
+    console_upstreams,
+    console_routes,
+    console_revisions,
+    dry_run,
+    report_api,
+    usage_records,
+    audit_events,
+):
+    control_plane.add_router("/v1", module.router)
 
 
 @control_plane.exception_handler(ValidationError)
@@ -40,8 +72,14 @@ def refuse_fields(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 @control_plane.exception_handler(AuthenticationError)
 def refuse_stranger(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    """Nobody is signed in, or nobody that operates the gateway."""
-    return _refuse(request, 401, "not_signed_in", "Sign in to the console as an operator.")
+    """Nobody is signed in, or nobody that has anything to do here."""
+    return _refuse(request, 401, "not_signed_in", "Sign in to the console, or send an API token.")
+
+
+@control_plane.exception_handler(Refused)
+def refuse_otherwise(request: HttpRequest, error: Refused) -> HttpResponse:
+    """What our own routes refuse."""
+    return _refuse(request, error.status, error.code, error.message, fields=error.fields)
 
 
 @control_plane.exception_handler(HttpError)
@@ -51,11 +89,14 @@ def refuse(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 
 def _refuse(request: HttpRequest, status: int, word: str, message: str, **more: Any) -> HttpResponse:
-    content = {"error": {"code": word, "message": message, **more}}
+    content = {"error": {"code": word, "message": message, "fields": [], **more}}
     return control_plane.create_response(request, content, status=status)
 
 
 def _name(location: tuple[Any, ...]) -> str:
-    """Return a field's name without where it was looked for."""
-    parts = [str(part) for part in location if part not in {"body", "asked"}]
-    return ".".join(parts) or "body"
+    """Return a field's path without where it was looked for."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part not in ROOTS]
+    return "".join(parts).removeprefix(".") or "body"
+
+
+ROOTS = frozenset({"body", "asked", "query", "path"})

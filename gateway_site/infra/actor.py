@@ -12,7 +12,11 @@ class Actor:
     """Somebody at one thing: of two things that the same user does, each has an actor of its own."""
 
     name: str  # empty: nobody said one
-    user_id: int | None = None  # None: no user, but a command
+    user_id: int | None = None  # None: no user, but a command or an API token
+    via: str = "command"  # console, api_token or command
+    acting_for: int | None = None  # the tenant in whose owner's place an operator acts, by its id
+    correlation_id: str = ""  # of the request, where its sender gave one
+    remote_address: str | None = None
 
 
 NOBODY = Actor("")

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from providers.wire.json import write_json
 from routing.dry_run import Question, dry_run, load_site
-from tenants.models import ApiKey, User
+from tenants.models import ApiKey
 from tenants.principals import principal_of
 
 router = Router(tags=["routing"])
@@ -107,7 +107,7 @@ def checked_headers(headers: dict[str, str]) -> dict[str, str]:
 def post_dry_run(request: HttpRequest, asked: DryRunRequest) -> dict[str, Any]:
     """Decide with the served configuration and the health of this moment. Nothing is called, counted or charged."""
     user = request.user
-    if not isinstance(user, User) or not may_dry_run(user):
+    if not may_dry_run(user):
         raise HttpError(403, "A dry run takes the right to view routes and API keys.")
     key = ApiKey.objects.with_owner().filter(pk=asked.key).first()
     if key is None:

@@ -1,0 +1,478 @@
+"""A kind of object in the REST API: list, make, look at, change and delete, all made from one description.
+
+Values are validated by the models' own `full_clean` and saved, so that signals publish, announce and note them as they
+do for the console. What is seen is scoped by `access.visible`; what is not seen is not there, for references in bodies, too.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router, Schema
+from ninja.responses import NinjaJSONEncoder, Status
+
+from tenants.api.access import permit, standing_in, visible
+from tenants.api.errors import Problem, Refused, from_model, in_use, invalid, not_found
+from tenants.api.paging import Page, check_parameters, page_of
+from tenants.api.schema import Leaf, Ref, Text, Whole, given, leaf_of, model_of, nested, plain
+
+LARGEST_KEY = 2**63 - 1
+PROBLEMS = {401: Problem, 403: Problem, 404: Problem, 409: Problem, 412: Problem, 422: Problem}
+
+type Verb = Literal["list", "create", "get", "put", "change", "delete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A field that leads to another object: by slug or name, or by id."""
+
+    field: str
+    model: type[Model]
+    by: str = "slug"
+    noun: str
+    tenant_path: str | None = "tenant"
+    within: str | None = None  # its name is unique within this other field's object
+    is_required: bool = True
+    is_fixed: bool = False  # chosen when the object is made
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """A value that is no field: shown, set, or both."""
+
+    annotation: Any  # as it is answered; None: it is never answered
+    description: str
+    show: Callable[[Any], Any] | None = None
+    accepts: Any = None  # as it is sent; None: it is not
+    set: Callable[[Any, Any], Iterable[str]] | None = None  # before the object is saved; returns the fields it set
+    write: Callable[[Any, Any], None] | None = None  # after that
+    is_kept: bool = False  # by a PUT that does not say it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One kind of object."""
+
+    path: str  # of the list, such as "api-keys"
+    noun: str
+    model: type[Model]
+    paths: Mapping[str, str]  # model field → where it stands in the body
+    refs: Mapping[str, Reference] = field(default_factory=dict)
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    lookup: str | None = None  # the field that names an object, beside its id
+    tenant_path: str | None = "tenant"  # None: only operators see it
+    verbs: tuple[Verb, ...] = ("list", "create", "get", "change", "delete")
+    rows: Callable[[], QuerySet[Any]]
+    filters: Mapping[str, str] = field(default_factory=dict)  # parameter → lookup
+    kept: frozenset[str] = frozenset()  # fields that a PUT leaves as they are when it does not say them
+    fixed: frozenset[str] = frozenset()  # fields that are set once
+    make: Callable[[HttpRequest, Any], dict[str, Any]] | None = None  # saves a new object; returns what else to answer
+    made: Mapping[str, Leaf] = field(default_factory=dict)  # what `make` answers
+    # Before an object is changed to what a body says, or deleted (None); raises Refused.
+    check: Callable[[HttpRequest, Any, Mapping[str, Any] | None], None] | None = None
+    dress: Callable[[list[Any]], None] | None = None  # looks up, for all rows of an answer at once, what extras show
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    # --- Who may what ----------------------------------------------------------------------------------------
+
+    def permit(self, request: HttpRequest, verb: str) -> None:
+        """Refuse who may not."""
+        permit(request, f"{self.model._meta.app_label}.{verb}_{self.model._meta.model_name}")
+
+    def visible(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the objects that whoever asks may see."""
+        return visible(request, self.rows(), self.tenant_path)
+
+    def hidden(self, request: HttpRequest) -> frozenset[str]:
+        """Fields that only operators see: those of the console's page."""
+        return frozenset() if standing_in(request).is_operator else frozenset(self._of_page("operator_fields"))
+
+    def undecided(self, request: HttpRequest) -> frozenset[str]:
+        """Fields that only operators set."""
+        if standing_in(request).is_operator:
+            return frozenset()
+        return frozenset((*self._of_page("operator_fields"), *self._of_page("operator_decides"))) - {"tenant"}
+
+    def _of_page(self, name: str) -> Iterable[str]:
+        return getattr(admin.site._registry.get(self.model), name, ())
+
+    # --- One object ------------------------------------------------------------------------------------------
+
+    def find(self, request: HttpRequest, ref: str, *, locked: bool = False) -> Any:
+        """Return the object with this slug, name or id; 404 where there is none that is shown."""
+        rows = self.visible(request)
+        if locked:
+            rows = rows.select_for_update(of=("self",))
+        found = named(rows, self.lookup, ref)
+        if found is None:
+            raise not_found(self.noun, ref)
+        return found
+
+    def show(self, request: HttpRequest, instances: list[Any], **more: Any) -> list[dict[str, Any]]:
+        """Return objects as they are answered."""
+        if self.dress is not None:
+            self.dress(instances)
+        hidden = self.hidden(request)
+        return [nested(self._values(instance, hidden)) | more for instance in instances]
+
+    def _values(self, instance: Any, hidden: frozenset[str]) -> Iterable[tuple[str, Any]]:
+        yield "id", instance.pk
+        for path, ref in self.refs.items():
+            other = getattr(instance, ref.field)
+            yield path, None if other is None else getattr(other, ref.by)
+            yield f"{path}_id", getattr(instance, f"{ref.field}_id")
+        for name, path in self.paths.items():
+            if name not in hidden:
+                yield path, plain(getattr(instance, name))
+        for path, extra in self.extras.items():
+            if extra.show is not None and path not in hidden:
+                yield path, plain(extra.show(instance))
+
+    # --- Writing ---------------------------------------------------------------------------------------------
+
+    def write(
+        self, request: HttpRequest, instance: Any, body: Mapping[str, Any], *, is_whole: bool = False
+    ) -> dict[str, Any]:
+        """Set what a body says, validate and save; returns what else there is to answer."""
+        is_new = instance.pk is None
+        self._check_decided(request, instance, body)
+        changed = self._refer(request, instance, body)
+        if is_whole and not is_new:
+            self._reset(request, instance, body)
+        for name, path in self.paths.items():
+            if path in body:
+                setattr(instance, name, body[path])
+        for path, extra in self.extras.items():
+            if path in body and extra.set is not None:
+                changed += extra.set(instance, body[path])
+        paths = self._places()
+        try:
+            return self._save(request, instance, body, [*self.paths, *changed])
+        except ValidationError as error:
+            raise from_model(error, paths) from None
+
+    def _save(self, request: HttpRequest, instance: Any, body: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+        more: dict[str, Any] = {}
+        if instance.pk is None and self.make is not None:
+            more = self.make(request, instance)
+        else:
+            instance.full_clean()
+            # Not what the gateway itself writes beside: probes, capabilities.
+            instance.save(**({"update_fields": names} if instance.pk is not None else {}))
+        for path, extra in self.extras.items():
+            if path in body and extra.write is not None:
+                extra.write(instance, body[path])
+        return more
+
+    def _check_decided(self, request: HttpRequest, instance: Any, body: Mapping[str, Any]) -> None:
+        """Refuse what only operators set, and what is set once."""
+        undecided = self.undecided(request)
+        wrong = [(path, "Only operators set this.") for name, path in self.paths.items() if {name} & undecided]
+        if instance.pk is not None:
+            fixed = [path for name, path in self.paths.items() if name in self.fixed]
+            wrong += [(path, "This is set once, and stays.") for path in fixed]
+        found = [
+            (path, text)
+            for path, text in wrong
+            if path in body and body[path] != getattr(instance, self._field_at(path))
+        ]
+        if found:
+            raise invalid(found)
+
+    def _field_at(self, path: str) -> str:
+        return next(name for name, there in self.paths.items() if there == path)
+
+    def _refer(self, request: HttpRequest, instance: Any, body: Mapping[str, Any]) -> list[str]:
+        """Set what leads to other objects; each is looked for among what whoever asks may see."""
+        changed = []
+        for path, ref in self.refs.items():
+            if path == "tenant" and "tenant" not in body and instance.pk is None:
+                self._own(request, instance, ref)
+            elif path in body:
+                before = getattr(instance, f"{ref.field}_id")
+                setattr(instance, ref.field, self._referred(request, instance, path, ref, body[path]))
+                if instance.pk is not None and ref.is_fixed and getattr(instance, f"{ref.field}_id") != before:
+                    raise invalid([(path, "This is set once, and stays.")])
+                changed.append(ref.field)
+            elif ref.is_required and instance.pk is None:
+                raise invalid([(path, "Field required")])
+        return changed
+
+    def _own(self, request: HttpRequest, instance: Any, ref: Reference) -> None:
+        """Whoever belongs to a tenant makes things of that tenant."""
+        own = standing_in(request).tenant
+        if own is not None:
+            setattr(instance, ref.field, own)
+        elif ref.is_required:
+            raise invalid([("tenant", "Field required")])
+
+    def _referred(self, request: HttpRequest, instance: Any, path: str, ref: Reference, value: Any) -> Any:
+        if value is None:
+            if ref.is_required:
+                raise invalid([(path, "This cannot be null.")])
+            return None
+        rows = visible(request, ref.model._default_manager.all(), ref.tenant_path)
+        if ref.within is not None:
+            rows = rows.filter(**{ref.within: getattr(instance, f"{ref.within}_id")})
+        found = named(rows, ref.by, value)
+        if found is None:
+            raise invalid([(path, f"There is no {ref.noun} {value!r}.")])
+        return found
+
+    def _reset(self, request: HttpRequest, instance: Any, body: Mapping[str, Any]) -> None:
+        """Let a PUT say all: what it leaves out has its default, but what people switch by hand, and secrets."""
+        left = self.kept | self.fixed | self.undecided(request)
+        for name, path in self.paths.items():
+            if path not in body and name not in left:
+                setattr(instance, name, self.model._meta.get_field(name).get_default())  # type: ignore[union-attr]
+        for path, extra in self.extras.items():
+            if path not in body and extra.set is not None and not extra.is_kept:
+                extra.set(instance, None)
+
+    def _places(self) -> dict[str, str]:
+        """Where a model's field stands in the body."""
+        return {ref.field: path for path, ref in self.refs.items()} | dict(self.paths)
+
+    # --- Its shapes ------------------------------------------------------------------------------------------
+
+    def body(self, verb: str) -> type[Schema]:
+        """Return the model of what is sent; of a change, nothing is required."""
+        is_change = verb == "Change"
+        leaves = {
+            path: Leaf(
+                annotation=Ref | None,
+                description=ref.description
+                or f"The {ref.noun}: its {ref.by.replace('username', 'user name')} or its id.",
+                is_required=ref.is_required and not is_change and path != "tenant",
+            )
+            for path, ref in self.refs.items()
+        }
+        for name, path in self.paths.items():
+            leaf = leaf_of(self.model, name)
+            is_required = leaf.is_required and not is_change and not (verb == "Put" and name == self.lookup)
+            leaves[path] = Leaf(
+                annotation=leaf.annotation,
+                description=leaf.description,
+                is_required=is_required,
+                default=None if is_change else leaf.default,
+            )
+        for path, extra in self.extras.items():
+            if extra.accepts is not None:
+                leaves[path] = Leaf(annotation=extra.accepts, description=extra.description)
+        made = model_of(f"{self.noun.title().replace(' ', '')}{verb}", leaves)
+        if self.example and not is_change:
+            made.model_config = {**made.model_config, "json_schema_extra": {"examples": [dict(self.example)]}}
+            made.model_rebuild(force=True)
+        return made
+
+    def answer(self, name: str = "", more: Mapping[str, Leaf] | None = None) -> type[Schema]:
+        """Return the model of what is answered."""
+        leaves: dict[str, Leaf] = {"id": Leaf(annotation=Whole if self.model._meta.pk.name == "id" else Text)}
+        for path, ref in self.refs.items():
+            leaves[path] = Leaf(annotation=str | None, description=f"The {ref.noun}'s {ref.by}.")
+            leaves[f"{path}_id"] = Leaf(annotation=int | None)
+        leaves |= {path: leaf_of(self.model, field_name, is_answer=True) for field_name, path in self.paths.items()}
+        shown = {path: extra for path, extra in self.extras.items() if extra.show is not None}
+        leaves |= {
+            path: Leaf(annotation=extra.annotation, description=extra.description) for path, extra in shown.items()
+        }
+        return model_of(f"{self.noun.title().replace(' ', '')}{name}", leaves | dict(more or {}), base=Schema)
+
+
+def named(rows: QuerySet[Any], lookup: str | None, ref: Any) -> Any:
+    """Return the row with this slug or name, else with this id; None: there is none."""
+    text = str(ref)
+    if isinstance(ref, str) and lookup is not None:
+        found = rows.filter(**{lookup: text}).first() if "\0" not in text else None
+        if found is not None:
+            return found
+    is_id = text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_KEY
+    return rows.filter(pk=int(text)).first() if is_id else None
+
+
+# --- Routes ------------------------------------------------------------------------------------------------------
+
+
+def add_routes(router: Router, resource: Resource) -> None:
+    """Add the routes of a kind of object."""
+    one = f"/{resource.path}/{{{'path:' if resource.lookup == 'name' else ''}ref}}"
+    answer = resource.answer()
+    adders = {
+        "list": _add_list,
+        "create": _add_create,
+        "get": _add_get,
+        "put": _add_put,
+        "change": _add_change,
+        "delete": _add_delete,
+    }
+    for verb in resource.verbs:
+        adders[verb](router, resource, one, answer)
+
+
+def _options(resource: Resource, verb: str, response: Any, *, status: int = 200) -> dict[str, Any]:
+    noun = resource.noun
+    article = "an" if noun[0].lower() in "aeiou" else "a"
+    sentences = {
+        "list": f"List: {resource.path.replace('-', ' ')}",
+        "create": f"Make {article} {noun}",
+        "get": f"Look at {article} {noun}",
+        "put": f"Make {article} {noun}, or bring it to what is said",
+        "change": f"Change fields of {article} {noun}",
+        "delete": f"Delete {article} {noun}",
+    }
+    return {
+        "summary": sentences[verb],
+        "operation_id": f"{verb}_{resource.path.replace('-', '_')}",
+        "response": {status: response, **PROBLEMS},
+        "tags": [resource.path],
+        "exclude_unset": True,
+    }
+
+
+def _add_list(router: Router, resource: Resource, one: str, answer: type[Schema]) -> None:
+    filters = {name: Leaf(annotation=Text, description=f"Only with this {name}.") for name in resource.filters}
+    query = model_of(f"{resource.noun.title().replace(' ', '')}Query", filters, base=Page)
+    page = page_answer(resource.noun, answer)
+
+    @router.get(f"/{resource.path}", **_options(resource, "list", page))
+    def list_objects(request: HttpRequest, response: HttpResponse, asked: Query[query]) -> Any:  # type: ignore[valid-type]
+        """Keyset pages: `next`, and the header `Link`, lead on."""
+        resource.permit(request, "view")
+        check_parameters(request, {"limit", "after", *resource.filters})
+        rows = resource.visible(request)
+        for name, lookup in resource.filters.items():
+            if name in request.GET:
+                rows = _filtered(rows, lookup, str(request.GET[name]))
+        found, following = page_of(request, response, rows, asked, ("pk",))
+        return {"items": resource.show(request, found), "next": following}
+
+
+def _filtered(rows: QuerySet[Any], lookup: str, value: str) -> QuerySet[Any]:
+    try:
+        return rows.filter(**{lookup: value})
+    except (ValueError, ValidationError):
+        return rows.none()  # an id that is none
+
+
+def page_answer(noun: str, answer: type[Schema]) -> type[Schema]:
+    """Return the model of a list's page."""
+    leaves = {
+        "items": Leaf(annotation=list[answer], is_required=True),  # type: ignore[valid-type]
+        "next": Leaf(annotation=str | None, description="For `after`; null: that was the last page.", is_required=True),
+    }
+    return model_of(f"{noun.title().replace(' ', '')}Page", leaves, base=Schema)
+
+
+def _add_create(router: Router, resource: Resource, one: str, answer: type[Schema]) -> None:
+    body_model = resource.body("Create")
+    whole = resource.answer("Made", resource.made) if resource.made else answer
+
+    @router.post(f"/{resource.path}", **_options(resource, "create", whole, status=201))
+    def create_object(request: HttpRequest, response: HttpResponse, body: body_model) -> Any:  # type: ignore[valid-type]
+        resource.permit(request, "add")
+        with transaction.atomic():
+            instance = resource.model()
+            more = resource.write(request, instance, given(body))
+            again = resource.visible(request).get(pk=instance.pk)
+            [shown] = resource.show(request, [again], **more)
+        response["Location"] = f"{request.path}/{instance.pk}"
+        if more:
+            response["Cache-Control"] = "no-store"
+        return _tagged(response, shown, 201, resource)
+
+
+def _add_get(router: Router, resource: Resource, one: str, answer: type[Schema]) -> None:
+    @router.get(one, **_options(resource, "get", answer))
+    def get_object(request: HttpRequest, response: HttpResponse, ref: str) -> Any:
+        resource.permit(request, "view")
+        check_parameters(request, set())
+        [shown] = resource.show(request, [resource.find(request, ref)])
+        return _tagged(response, shown, 200, resource)
+
+
+def _add_put(router: Router, resource: Resource, one: str, answer: type[Schema]) -> None:
+    body_model = resource.body("Put")
+    options = _options(resource, "put", answer)
+    options["response"] = {200: answer, 201: answer, **PROBLEMS}
+
+    @router.put(one, **options)
+    def put_object(request: HttpRequest, response: HttpResponse, ref: str, body: body_model) -> Any:  # type: ignore[valid-type]
+        """What is left out has its default; secrets, and what people switch by hand, stay as they are."""
+        lookup = resource.paths[resource.lookup or ""]
+        values = {lookup: ref} | given(body)
+        with transaction.atomic():
+            rows = resource.visible(request).select_for_update(of=("self",))
+            instance = rows.filter(**{resource.lookup or "": ref}).first()
+            resource.permit(request, "add" if instance is None else "change")
+            _check_tag(request, resource, instance)
+            status = 201 if instance is None else 200
+            if instance is not None and resource.check is not None:
+                resource.check(request, instance, values)
+            instance = instance or resource.model()
+            resource.write(request, instance, values, is_whole=True)
+            [shown] = resource.show(request, [resource.visible(request).get(pk=instance.pk)])
+        return _tagged(response, shown, status, resource)
+
+
+def _add_change(router: Router, resource: Resource, one: str, answer: type[Schema]) -> None:
+    body_model = resource.body("Change")
+
+    @router.patch(one, **_options(resource, "change", answer))
+    def change_object(request: HttpRequest, response: HttpResponse, ref: str, body: body_model) -> Any:  # type: ignore[valid-type]
+        """What is left out stays as it is."""
+        resource.permit(request, "change")
+        with transaction.atomic():
+            instance = resource.find(request, ref, locked=True)
+            _check_tag(request, resource, instance)
+            if resource.check is not None:
+                resource.check(request, instance, given(body))
+            resource.write(request, instance, given(body))
+            [shown] = resource.show(request, [resource.visible(request).get(pk=instance.pk)])
+        return _tagged(response, shown, 200, resource)
+
+
+def _add_delete(router: Router, resource: Resource, one: str, answer: type[Schema]) -> None:
+    @router.delete(one, **_options(resource, "delete", None, status=204))
+    def delete_object(request: HttpRequest, ref: str) -> Any:
+        resource.permit(request, "delete")
+        with transaction.atomic():
+            instance = resource.find(request, ref, locked=True)
+            _check_tag(request, resource, instance)
+            if resource.check is not None:
+                resource.check(request, instance, None)
+            try:
+                instance.delete()
+            except (ProtectedError, RestrictedError) as error:
+                raise in_use(error) from None
+        return Status(204, None)
+
+
+# --- ETags -------------------------------------------------------------------------------------------------------
+
+
+def _tagged(response: HttpResponse, shown: dict[str, Any], status: int, resource: Resource) -> Any:
+    response["ETag"] = _tag({name: value for name, value in shown.items() if name not in resource.made})
+    return Status(status, shown)
+
+
+def _tag(shown: dict[str, Any]) -> str:
+    text = json.dumps(shown, cls=NinjaJSONEncoder, sort_keys=True)
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+def _check_tag(request: HttpRequest, resource: Resource, instance: Any) -> None:
+    """Refuse to change what is not as it was when whoever asks looked."""
+    wanted = request.headers.get("If-Match")
+    if wanted is None:
+        return
+    tags = [] if instance is None else [_tag(resource.show(request, [instance])[0]), "*"]
+    if not {each.strip().removeprefix("W/") for each in wanted.split(",")} & set(tags):
+        raise Refused(412, "changed_meanwhile", "This is not as it was any more: look at it again.")
