@@ -21,9 +21,10 @@ from django.db import DataError, IntegrityError, connection, transaction
 
 from gateway_site.infra.telemetry import ledger_lag, ledger_records, queue_depth
 from tenants.budget_alerts import note_spend
+from tenants.latency import ADD_HISTOGRAMS, COUNT_BUCKETS, bucket_sql
 from tenants.ledger_copy import COLUMNS, copy_line, moment
 from tenants.limits.admission import USAGE_STREAM
-from tenants.models.ledger import ERRORS, TOKEN_FIELDS
+from tenants.models.ledger import ALL_TENANTS, ERRORS, TOKEN_FIELDS
 from tenants.usage_event import UsageEvent, decode
 
 if TYPE_CHECKING:
@@ -52,11 +53,15 @@ class Rollup:
     keys: Mapping[str, str]  # in the order of its unique index
     sums: Mapping[str, str]
     condition: str = "true"  # which records are in it
+    join: str = ""  # where a record is in several rows
+    histograms: Mapping[str, str] = field(default_factory=dict)  # columns, and of which times of a record
 
 
 _MONEY = {"cost": "sum(cost)", "cost_price": "coalesce(sum(cost_price), 0)", "written_off": "sum(written_off)"}
 _TOKENS = {field: f"coalesce(sum({field}), 0)" for field in TOKEN_FIELDS}
 _REQUESTS = "count(*) FILTER (WHERE corrects IS NULL)"
+_UNPRICED = "count(*) FILTER (WHERE cost_status = 'unpriced' AND corrects IS NULL)"
+_FAILED = f"count(*) FILTER (WHERE outcome IN ({', '.join(map(repr, ERRORS))}))"
 _SUMS = {
     "requests": _REQUESTS,
     **_TOKENS,
@@ -94,14 +99,54 @@ BY_END_USER = Rollup(
     },
     sums={
         "requests": _REQUESTS,
-        "errors": f"count(*) FILTER (WHERE outcome IN ({', '.join(map(repr, ERRORS))}))",
-        "unpriced": "count(*) FILTER (WHERE cost_status = 'unpriced' AND corrects IS NULL)",
+        "errors": _FAILED,
+        "unpriced": _UNPRICED,
         **_TOKENS,
         **_MONEY,
     },
     condition="end_user <> ''",
 )
 ROLLUPS = (BY_HOUR, BY_DAY, BY_END_USER)
+
+
+def _overview(table: str, period: str) -> Rollup:
+    """Each record twice: in its tenant's row, and in that of all tenants."""
+    return Rollup(
+        table=table,
+        keys={
+            "tenant_id": "whose.id",
+            "starts_at": f"date_trunc('{period}', started_at, 'UTC')",
+            **{name: name for name in ("alias", "provider", "currency")},
+        },
+        sums={
+            "requests": _REQUESTS,
+            "errors": _FAILED,
+            "unpriced": _UNPRICED,
+            **{name: _TOKENS[name] for name in ("input_tokens", "cache_read_tokens", "output_tokens")},
+            "cache_write_tokens": f"{_TOKENS['cache_write_5m_tokens']} + {_TOKENS['cache_write_1h_tokens']}",
+            "cost": _MONEY["cost"],
+            "cost_price": _MONEY["cost_price"],
+        },
+        join=f"CROSS JOIN LATERAL (VALUES (tenant_id), ({ALL_TENANTS})) whose (id)",
+        histograms={"latency": "latency_ms", "first_token": "first_token_ms"},
+    )
+
+
+def _total(table: str, period: str) -> Rollup:
+    return Rollup(
+        table=table,
+        keys={
+            "starts_at": f"date_trunc('{period}', started_at, 'UTC')",
+            "tenant_id": "tenant_id",
+            "currency": "currency",
+        },
+        sums={"requests": _REQUESTS, "errors": _FAILED, "cost": _MONEY["cost"]},
+    )
+
+
+TOTALS = (_total("tenants_usagetotalhour", "hour"), _total("tenants_usagetotalday", "day"))
+OVERVIEWS = (_overview("tenants_usageoverviewhour", "hour"), _overview("tenants_usageoverviewday", "day"))
+SUMMED = (*ROLLUPS, *TOTALS, *OVERVIEWS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +341,7 @@ def _remove_lost(cursor: Any, request_ids: Sequence[str]) -> None:
         )
         if cursor.rowcount:
             _add_up(cursor, "gone", sign="-")
-            for rollup in ROLLUPS:
+            for rollup in SUMMED:
                 cursor.execute(_emptied_sql(rollup))
 
 
@@ -327,7 +372,7 @@ def _insert(cursor: Any, events: Sequence[UsageEvent]) -> int:
 
 def _add_up(cursor: Any, source: str, *, sign: str = "") -> None:
     """Add the rows of a table to rollups and budgets; take them out where the sign is a minus."""
-    for rollup in ROLLUPS:
+    for rollup in SUMMED:
         cursor.execute(rollup_sql(rollup, source, sign))
     # In the order of the key, as all of these: two transactions that upsert the same rows differently would deadlock.
     cursor.execute(
@@ -397,20 +442,35 @@ def _set_aside(client: "redis.Redis", entry: Entry, error: Exception) -> None:
 
 
 def rollup_sql(rollup: Rollup, source: str, sign: str) -> str:
-    keys, columns = ", ".join(rollup.keys), ", ".join((*rollup.keys, *rollup.sums))
-    expressions = ", ".join((*rollup.keys.values(), *(f"{sign}{each}" for each in rollup.sums.values())))
-    additions = ", ".join(f"{column} = {rollup.table}.{column} + excluded.{column}" for column in rollup.sums)
+    """Return the statement that adds a table of records to a rollup, or takes them out where the sign is a minus.
+
+    Histograms are only ever added to: what is taken out are lost requests, which are not in them.
+    """
+    keys, columns = ", ".join(rollup.keys), ", ".join((*rollup.keys, *rollup.sums, *rollup.histograms))
+    histograms = (_histogram(milliseconds) for milliseconds in rollup.histograms.values())
+    sums = (f"{sign}({each})" for each in rollup.sums.values())
+    expressions = ", ".join((*rollup.keys.values(), *sums, *histograms))
+    additions = [f"{column} = {rollup.table}.{column} + excluded.{column}" for column in rollup.sums]
+    additions += [
+        f"{column} = {ADD_HISTOGRAMS}({rollup.table}.{column}, excluded.{column})" for column in rollup.histograms
+    ]
     positions = ", ".join(str(number + 1) for number in range(len(rollup.keys)))
     return (
-        f"INSERT INTO {rollup.table} ({columns}) SELECT {expressions} FROM {source} WHERE {rollup.condition} "
-        f"GROUP BY {positions} ORDER BY {positions} ON CONFLICT ({keys}) DO UPDATE SET {additions}"
+        f"INSERT INTO {rollup.table} ({columns}) SELECT {expressions} FROM {source} {rollup.join} "
+        f"WHERE {rollup.condition} GROUP BY {positions} ORDER BY {positions} "
+        f"ON CONFLICT ({keys}) DO UPDATE SET {', '.join(additions)}"
     )
+
+
+def _histogram(milliseconds: str) -> str:
+    took_its_time = f"{milliseconds} IS NOT NULL AND outcome NOT IN ('{LOST}', 'correction')"
+    return f"{COUNT_BUCKETS}(array_agg({bucket_sql(milliseconds)}) FILTER (WHERE {took_its_time}))"
 
 
 def _emptied_sql(rollup: Rollup) -> str:
     """Delete the rows of which nothing is left: all that they counted was lost requests."""
     keys, same = ", ".join(rollup.keys), ", ".join(f"{expression} AS {key}" for key, expression in rollup.keys.items())
-    rows = f"SELECT DISTINCT {same} FROM gone WHERE {rollup.condition}"
+    rows = f"SELECT DISTINCT {same} FROM gone {rollup.join} WHERE {rollup.condition}"
     empty = " AND ".join(f"{column} = 0" for column in rollup.sums)
     return f"DELETE FROM {rollup.table} WHERE ({keys}) IN ({rows}) AND {empty}"
 

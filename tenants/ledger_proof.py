@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from tenants.counters import Difference
-from tenants.ledger import ROLLUPS, Rollup, drain_lock, rollup_sql, spend_by_counter
+from tenants.ledger import SUMMED, Rollup, drain_lock, rollup_sql, spend_by_counter
 from tenants.models import Budget, BudgetSpend
 from tenants.retention import stored_days
 
@@ -22,7 +22,7 @@ def verify(*, fixes: bool, since: date | None = None) -> Iterator[Difference]:
     days = [day for day in stored_days() if since is None or day >= since]
     for day in days:
         with drain_lock(waits=True), transaction.atomic():
-            for rollup in ROLLUPS:
+            for rollup in SUMMED:
                 found = list(_rollup_differences(rollup, day))
                 if found and fixes:
                     _sum_anew(rollup, day)
@@ -34,6 +34,7 @@ def verify(*, fixes: bool, since: date | None = None) -> Iterator[Difference]:
 def _rollup_differences(rollup: Rollup, day: date) -> Iterator[Difference]:
     start, end = _bounds(day)
     names = ", ".join(rollup.sums)
+    compared = [name for name in COMPARED if name in rollup.sums]
     sums = ", ".join(f"{rollup.sums[name]} AS {name}" for name in rollup.sums)
     keys = list(rollup.keys)
     time_key = "day" if "day" in rollup.keys else "starts_at"
@@ -42,11 +43,11 @@ def _rollup_differences(rollup: Rollup, day: date) -> Iterator[Difference]:
     low, high = (start, end) if time_key == "starts_at" else (start.date(), end.date())
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH records AS (SELECT {selected}, {sums} FROM tenants_usagerecord WHERE started_at >= %s AND"
+            f"WITH records AS (SELECT {selected}, {sums} FROM tenants_usagerecord {rollup.join} WHERE started_at >= %s AND"
             f" started_at < %s AND {rollup.condition} GROUP BY {positions}),"
             f" kept AS (SELECT {', '.join(keys)}, {names} FROM {rollup.table} WHERE {time_key} >= %s AND {time_key} < %s)"
             f" SELECT coalesce(k.tenant_id, r.tenant_id),"
-            f" {', '.join(f'sum(coalesce(k.{name}, 0)), sum(coalesce(r.{name}, 0))' for name in COMPARED)}"
+            f" {', '.join(f'sum(coalesce(k.{name}, 0)), sum(coalesce(r.{name}, 0))' for name in compared)}"
             f" FROM kept k FULL JOIN records r USING ({', '.join(keys)})"
             f" WHERE {' OR '.join(f'coalesce(k.{name}, 0) <> coalesce(r.{name}, 0)' for name in rollup.sums)}"
             " GROUP BY 1 ORDER BY 1".replace("k.tenant_id", "tenant_id", 1).replace(
@@ -56,7 +57,7 @@ def _rollup_differences(rollup: Rollup, day: date) -> Iterator[Difference]:
         )
         rows = cursor.fetchall()
     for tenant, *values in rows:
-        for name, kept, recorded in zip(COMPARED, values[::2], values[1::2], strict=True):
+        for name, kept, recorded in zip(compared, values[::2], values[1::2], strict=True):
             if kept != recorded:
                 what = f"{rollup.table} of {day}, tenant {tenant}, {name}"
                 yield Difference(what=what, is_value=Decimal(kept), should_be=Decimal(recorded))
