@@ -26,6 +26,7 @@ type Receive = Callable[[], Awaitable[Any]]
 type Send = Callable[[Any], Awaitable[None]]
 
 RUNTIME = "tollgate.runtime"  # in the scope of what Django serves
+SOCKET_PREFIX = "/ws/"
 DATA_PLANE_PREFIXES = ("/v1/", "/v1beta/")
 DATA_PLANE_PATHS = PUBLIC_PATHS - {"/"}  # where only HEAD is for the data plane
 
@@ -46,7 +47,18 @@ class Application:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
+            await self._serve_socket(scope, receive, send)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the console's sockets; what they need is loaded with the first of them."""
+        if self._data_plane is None or not scope["path"].startswith(SOCKET_PREFIX):
             await send({"type": "websocket.close", "code": 4404})
+            return
+        from gateway_site.sign_in_rules import turned_away
+        from routing.consumers import TURNED_AWAY
+        from routing.websocket_urls import application
+
+        await application({**self._with_runtime(scope), TURNED_AWAY: turned_away}, receive, send)
 
     def _with_runtime(self, scope: Scope) -> Scope:
         """Let the public pages see how this worker is, once it has opened its runtime."""

@@ -107,6 +107,11 @@ class OneWriteProtocol(HttpToolsProtocol):
         active_connections.change(-1)
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to another protocol, which does not tell us of its end."""
+        super().handle_websocket_upgrade()
+        active_connections.change(-1)
+
     def on_headers_complete(self) -> None:
         """Let the request begin; uvicorn has no setting for the class of its cycles, whose task starts later."""
         before = self.cycle

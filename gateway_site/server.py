@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -13,6 +14,7 @@ from gateway_site.env import envint, envlist
 from gateway_site.one_write import OneWriteProtocol
 
 LAST_REQUESTS_SECONDS = 0.25  # for the requests of connections that were accepted in the moment of the stop
+MOST_SAID_BYTES = 16 * 1024  # by whoever opens a websocket: nothing of it is needed
 APPLICATION = "gateway_site.asgi:application"
 
 
@@ -58,6 +60,13 @@ def serve(*, fd: int | None = None, host: str = "127.0.0.1", port: int = 8080) -
         raise SystemExit(1)
 
 
+def websocket_protocol(**settings: Any) -> asyncio.Protocol:
+    """Make the protocol of a websocket; wsproto, 2 MB of it, is loaded with the first one."""
+    from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+    return WSProtocol(**settings)
+
+
 def config(*, host: str, port: int) -> uvicorn.Config:
     proxies = envlist("TRUSTED_PROXIES")  # whose X-Forwarded-For and X-Forwarded-Proto are believed
     return uvicorn.Config(
@@ -66,6 +75,9 @@ def config(*, host: str, port: int) -> uvicorn.Config:
         port=port,
         loop="uvloop",
         http=OneWriteProtocol,
+        ws=websocket_protocol,  # type: ignore[arg-type]
+        ws_max_size=MOST_SAID_BYTES,
+        ws_per_message_deflate=False,  # it would take 300 KB for each socket, and time of the event loop
         lifespan="on",
         access_log=False,
         log_config=None,

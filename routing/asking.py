@@ -97,11 +97,14 @@ class Asking:
                 return Result(verdict=Verdict.TRY_NEXT, error=_slot_is_taken())
         gates = deployment.gates_to_pass
         if gates:
+            self._call.exchange.queued += 1
             try:
                 await self._enter(gates)
             except ProviderSaturated as error:
                 self.record.result = "saturated"
                 return Result(verdict=Verdict.TRY_NEXT, error=error)
+            finally:
+                self._call.exchange.queued -= 1
         return await self._ask()
 
     async def _enter(self, gates: "tuple[Gate, ...]") -> None:

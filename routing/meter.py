@@ -17,7 +17,9 @@ def is_billed(exchange: Exchange) -> bool:
     if exchange.deployment is None or (exchange.operation is not None and exchange.operation.is_free):
         return False
     # A client that leaves has used what it has got, and what an upstream was working on for it: that charges us, too.
-    is_left = exchange.outcome in LEFT and (exchange.generating or exchange.usage.is_reported)
+    # Whoever stops a request leaves it as well.
+    is_ended = exchange.outcome in LEFT or exchange.is_stopped
+    is_left = is_ended and (exchange.generating or exchange.usage.is_reported)
     return exchange.outcome == "served" or exchange.frames > 0 or bool(is_left)
 
 

@@ -1,5 +1,6 @@
 """The story of one request, top to bottom: `serve` is its table of contents, ARCHITECTURE.md its map."""
 
+import asyncio
 import math
 import random
 from functools import partial
@@ -29,6 +30,7 @@ from tenants.errors import (
     GatewayError,
     InvalidRequest,
     NotFound,
+    RequestStopped,
     Unavailable,
 )
 from tenants.principal import Principal
@@ -48,7 +50,12 @@ async def serve(request: DataPlaneRequest, operation: Operation, *, model: str =
     if not plan.targets:
         raise nothing_fits(plan, asked.inbound.facts, operation)
     async with account_of(request, asked, plan) as account:
-        return await call_of(request, asked, plan, wishes, account).answer()
+        try:
+            return await call_of(request, asked, plan, wishes, account).answer()
+        except asyncio.CancelledError:
+            if not asked.exchange.is_stopped:
+                raise
+            raise await stopped(account) from None
 
 
 async def read_and_plan(
@@ -107,6 +114,15 @@ def call_of(request: DataPlaneRequest, asked: ClientRequest, plan: Plan, wishes:
         headers=(*account.headers, runtime.snapshot.revision_header, plan.route.header),
         timeout=wishes.timeout,
     )
+
+
+async def stopped(account: Account) -> RequestStopped:
+    """Settle a request that was stopped before its answer began; returns what its client is told."""
+    task, error = asyncio.current_task(), RequestStopped()
+    if task is not None:
+        task.uncancel()
+    await account.settle("gateway_failed", status=error.status, error_code=error.code)
+    return error
 
 
 def caller_of(facts: Facts, principal: Principal) -> str:

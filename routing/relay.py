@@ -67,12 +67,20 @@ async def hold_until_content(stream: Stream) -> None:
         raise UpstreamBroken("the stream ended before its first content")
 
 
-_open: set[Stream] = set()
+_open: dict[Exchange, tuple[Stream, "StallGuard"]] = {}
 
 
 def buffered_bytes() -> int:
     """Return how much of their upstreams' answers this worker's streams hold back at the moment."""
-    return sum(len(stream.held) + len(stream.splitter.rest) for stream in _open)
+    return sum(len(stream.held) + len(stream.splitter.rest) for stream, _ in _open.values())
+
+
+def break_off(exchange: Exchange, error: GatewayError) -> bool:
+    """End an open stream with an error of ours and close its upstream; False when it is none."""
+    found = _open.get(exchange)
+    if found is not None:
+        found[1].break_off(error)
+    return found is not None
 
 
 async def relay(
@@ -84,7 +92,7 @@ async def relay(
     error: GatewayError | None = None
     error_code = ""  # for the ledger: our word, whatever the upstream's is
     active_streams.change(1)
-    _open.add(stream)
+    _open[exchange] = (stream, guard)
     guard.start()
     try:
         ready, stream.held = stream.held, b""
@@ -126,7 +134,7 @@ async def relay(
     finally:
         guard.stop()
         active_streams.change(-1)
-        _open.discard(stream)
+        _open.pop(exchange, None)
         exchange.usage, exchange.is_usage_final = watch.usage, watch.is_usage_final
         held.end(watch.usage, error_code, is_its_fault=outcome == "cut" and not guard.is_out_of_time)
         upstream.finish(is_answered=watch.is_finished)
@@ -186,7 +194,7 @@ class StallGuard:
         self._handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
         self.waiting_since = 0.0
-        self.is_out_of_time = False  # the request's time is over, which is not the upstream's fault
+        self.is_out_of_time = False  # the request's time is over, or it was stopped: not the upstream's fault
         self.error: GatewayError | None = None
 
     def start(self) -> None:
@@ -198,6 +206,11 @@ class StallGuard:
         """End watching."""
         if self._handle is not None:
             self._handle.cancel()
+
+    def break_off(self, error: GatewayError) -> None:
+        """Break it for a reason that is nobody's fault."""
+        self.error, self.is_out_of_time = error, True
+        self._upstream.abort()
 
     def _check(self) -> None:
         now = monotonic()

@@ -628,6 +628,16 @@ def test_it_sets_how_long_a_tenants_responses_are_stored():
         ]
 
 
+def test_it_sets_which_bodies_a_tenant_keeps():
+    charlie = Tenant.objects.create(slug="charlie")
+    declare("tenants: [{slug: alice, bodies: {policy: errors, retention_days: 3, redact_media: false}}]")
+    alice = Tenant.objects.get(slug="alice")
+    assert (alice.audit_policy, alice.audit_retention_days) == ("errors", 3)
+    assert (alice.audit_redacts_personal, alice.audit_redacts_media) == (True, False)
+    charlie.refresh_from_db()
+    assert charlie.audit_policy == "none"
+
+
 def test_it_sets_what_a_tenant_gets_without_valkey_and_without_a_route():
     declare("tenants: [{slug: alice}, {slug: charlie}]")
     text = "tenants: [{slug: alice, without_valkey: refuse, unmapped_models: true}]"
