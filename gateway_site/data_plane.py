@@ -24,8 +24,10 @@ from gateway_site.infra.logging import AccessLog
 from gateway_site.patience import Patience
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
+from routing.flights import flights
 from routing.headers import with_query_key
 from routing.inbound_body import ClientGone, read_away, read_body
+from routing.keeping import Kept, Overheard
 from routing.observe import active_requests, observe
 from routing.outbound import UpstreamRejected
 from routing.request import DataPlaneRequest
@@ -62,6 +64,7 @@ class DataPlaneHandler:
         exchange.is_logged = scope["path"] not in PUBLIC_PATHS
         label: str | None = None
         active_requests.change(1)
+        flights.begin(exchange)
         try:
             match = self._match(scope)
             label = match.route if match is not None else None
@@ -75,7 +78,10 @@ class DataPlaneHandler:
             exchange.status = exchange.status or CLIENT_CLOSED_REQUEST
         finally:
             active_requests.change(-1)
+            flights.end(exchange)
             observe(exchange, label, self.access_log)
+            if exchange.kept is not None:
+                self.runtime.bodies.keep(exchange)
 
     def _match(self, scope: Scope) -> ResolverMatch | None:
         try:
@@ -120,6 +126,8 @@ class DataPlaneHandler:
         body = b""
         if scope["method"] in {"POST", "PUT", "PATCH"}:
             body = await read_body(scope, receive, limit=self.max_body_bytes, timeout=self.body_timeout)
+            if exchange.principal is not None and exchange.principal.keeps_bodies:
+                exchange.kept = Kept(body, scope["headers"])
         request = DataPlaneRequest(scope, body, exchange, self.runtime)
         request.resolver_match = match
         watch = Departure(receive, exchange)
@@ -142,7 +150,7 @@ class DataPlaneHandler:
     async def _send_stream(
         self, response: EventStreamResponse, exchange: Exchange, receive: Receive, send: Send, *, has_begun: bool
     ) -> None:
-        body = response.body
+        body: Any = response.body if exchange.kept is None else Overheard(response.body, exchange.kept)
         try:
             # The generator is started before anything else is awaited, so that its `finally` is certain to run.
             first = await anext(body, b"")
@@ -175,6 +183,8 @@ async def send_whole(response: HttpResponseBase, exchange: Exchange, send: Send)
     else:
         pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.items()]
     content: bytes = response.content  # type: ignore[attr-defined]
+    if exchange.kept is not None:
+        exchange.kept.add(content)
     headers = [*pairs, *identity_headers(exchange), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else content})

@@ -77,6 +77,8 @@ class Patience:
             await asyncio.sleep(self._seconds)
 
     async def _end(self, content: bytes) -> None:
+        if self._exchange.kept is not None:
+            self._exchange.kept.add(content)
         await self._body(content, more=False)
 
     async def _body(self, content: bytes, *, more: bool) -> None:

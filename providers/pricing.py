@@ -138,6 +138,47 @@ def cost_nanos(usage: Usage, price: Price) -> int | None:
     return whole if not rest else _rounded(whole, rest, rates.divisor)
 
 
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """What one unit adds to a bill, not rounded to nanos."""
+
+    unit: str  # one of UNITS
+    count: Decimal
+    price: Decimal  # of `per` tokens or characters, of one of everything else
+    amount: Decimal
+    is_per: bool  # whether the price is for so many
+
+
+def lines(usage: Usage, price: Price) -> tuple[Line, ...]:
+    """Return what each unit that was used adds to the cost; what has no price adds nothing and is left out."""
+    steps = price._prepared.get(usage.service_tier) or price._prepared[None]
+    counts = _token_counts(usage)
+    rates = _reached(steps, sum(counts[: len(_INPUT_UNITS)]))
+    media = zip(_MEDIA_UNITS, (usage.images, usage.characters, usage.seconds), strict=True)
+    used = [*zip(_TOKEN_UNITS, counts, rates.tokens, strict=True)]
+    used += [(unit, count or 0, rates.media[unit]) for unit, count in media]  # type: ignore[misc]
+    used.append(("per_request", 1 if rates.per_request else 0, rates.per_request))
+    return tuple(
+        _line(unit, Fraction(count), Fraction(rate, rates.divisor), price.per)
+        for unit, count, rate in used
+        if count and unit not in rates.missing
+    )
+
+
+def _line(unit: str, count: Fraction, nanos: Fraction, per: int) -> Line:
+    is_per = unit in _TOKEN_UNITS or unit == "character"
+    return Line(
+        unit=unit,
+        count=_decimal(count),
+        price=_decimal(nanos * (per if is_per else 1) / 10**PLACES),
+        amount=_decimal(count * nanos / 10**PLACES),
+        is_per=is_per,
+    )
+
+
+def _decimal(number: Fraction) -> Decimal:
+    return round(Decimal(number.numerator) / Decimal(number.denominator), PLACES + 3)
+
+
 def ceiling_of(prices: tuple[Price, ...], now: float) -> tuple[Ceiling, ...]:
     """Return the most that a request costs which comes at `now` (seconds since 1970) or later, one for each currency.
 

@@ -16,6 +16,7 @@ from providers.canonical.usage import NOTHING_REPORTED, Usage
 
 if TYPE_CHECKING:
     from providers.canonical.inbound import Facts, Operation
+    from routing.keeping import Kept
     from routing.outbound import Outbound
     from routing.policy.plan import Plan
     from routing.snapshot import LiveDeployment, LiveRoute
@@ -79,7 +80,9 @@ class Exchange:
         "generating",
         "is_client_gone",
         "is_logged",
+        "is_stopped",
         "is_usage_final",
+        "kept",
         "left_at",
         "method",
         "operation",
@@ -88,6 +91,7 @@ class Exchange:
         "path",
         "plan",
         "principal",
+        "queued",
         "request_id",
         "revision",
         "route",
@@ -114,7 +118,9 @@ class Exchange:
         self.error_code = ""
         self.is_client_gone = False
         self.is_logged = True
+        self.is_stopped = False  # by somebody at the console
         self.principal: Principal | None = None
+        self.kept: Kept | None = None  # of what passes, where the tenant keeps bodies
         self.operation: Operation | None = None
         self.facts: Facts | None = None
         self.route: LiveRoute | None = None
@@ -122,6 +128,7 @@ class Exchange:
         self.outbound: Outbound | None = None  # how the deployment asked last gets the request
         self.plan: Plan | None = None
         self.wants_trace = False  # the client asked for the decision trace, and may see it
+        self.queued = 0  # attempts that wait for a place at their provider
         self.generating = 0  # upstreams that work on it, for which they may charge
         self.left_at: float | None = None  # when the client went away (monotonic)
         self.revision = 0

@@ -21,11 +21,13 @@ from gateway_site.infra.threads import run_query
 from gateway_site.infra.valkey import HotValkey, ScriptFailed, StoreUnavailable, ThreadValkey
 from providers.canonical.seals import SealBox
 from providers.transport import Transport
-from routing import health_sharing, snapshot_store
+from routing import health_sharing, live, snapshot_store
+from routing.flights import flights
 from routing.gate import Gates
 from routing.health import HealthBoard
 from routing.health_sharing import SCRIPTS as HEALTH_SCRIPTS
 from routing.health_sharing import TALLY_SECONDS, HealthSharing
+from routing.keeping import BodyKeeper
 from routing.observe import active_connections, active_requests, answers
 from routing.relay import active_streams, buffered_bytes
 from routing.report import (
@@ -84,8 +86,10 @@ class Runtime:
         self.authenticator = Authenticator(
             self.valkey, peppers=keys.peppers(peppers), cache_size=cache_size, cache_seconds=cache_seconds
         )
+        self.bodies = BodyKeeper(valkey_url)
         self.health = HealthBoard(self.worker)
         self.sharing = HealthSharing(self.health, self.valkey, self.worker)
+        self.live = live.LiveTelling(self.valkey, self.worker, flights, self.health.all, lambda: self.snapshot.number)
         self._giving_back: set[asyncio.Task[None]] = set()
         self._seal_secrets = [secret.encode() for secret in seal_secrets]
         self._seal_boxes: dict[int, SealBox] = {}
@@ -121,6 +125,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.live.aclose()
         deadline = monotonic() + SETTLE_SECONDS
         while not self.admission.is_idle and monotonic() < deadline:
             await asyncio.sleep(0.01)
@@ -129,6 +134,7 @@ class Runtime:
         self.admission.spool_doubtful()
         with suppress(StoreUnavailable, ScriptFailed):
             await withdraw_report(self.valkey, self.worker)
+        await self.bodies.aclose()
         await self.postgres.aclose()
         await self.transport.aclose()
         await self.valkey.aclose()
@@ -260,7 +266,7 @@ class Runtime:
 
     async def _listen(self) -> None:
         """Follow announcements; what was announced while nobody listened is caught up with first."""
-        channels = (PRINCIPALS_CHANNEL, snapshot_store.CHANNEL, health_sharing.CHANNEL)
+        channels = (PRINCIPALS_CHANNEL, snapshot_store.CHANNEL, health_sharing.CHANNEL, live.CHANNEL)
         async with aclosing(valkey.subscribe(self._valkey_url, *channels)) as messages:
             async for message in messages:
                 if message is None:
@@ -275,6 +281,8 @@ class Runtime:
             self.authenticator.forget(int(text) if text.isdigit() else None)
         elif channel == health_sharing.CHANNEL:
             self.sharing.hear(text)
+        elif channel == live.CHANNEL:
+            self.live.hear(text)
         elif text.isdigit() and int(text) > self.snapshot.number:
             await self._load_announced()
 
@@ -284,8 +292,11 @@ class Runtime:
             self._serve(blob)
 
     async def _catch_up(self) -> None:
-        """Notice changes whose announcements were lost."""
-        number, generation = await self.valkey.call(b"MGET", snapshot_store.NUMBER_KEY, GENERATION_KEY)
+        """Notice changes whose announcements were lost, and that somebody watches."""
+        keys = (snapshot_store.NUMBER_KEY, GENERATION_KEY, live.WATCHED_KEY)
+        number, generation, watched = await self.valkey.call(b"MGET", *keys)
+        if watched is not None:
+            self.live.wake()
         if generation != self._generation:
             self.authenticator.forget()
             self._generation = generation

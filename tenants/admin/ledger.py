@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,12 +16,29 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from gateway_site.infra.admin import RecentFilter, badge, plain
-from tenants.admin.keyset import KeysetAdmin, KeysetChangeList
-from tenants.admin.scope import ScopedMixin
+from tenants.admin.keyset import KeysetAdmin
+from tenants.admin.record_filters import (
+    Column,
+    CostFilter,
+    CostStatusFilter,
+    DurationFilter,
+    EndUserFilter,
+    ErrorCodeFilter,
+    FirstTokenFilter,
+    FromFilter,
+    OutcomeFilter,
+    OwnerFilter,
+    ProjectFilter,
+    StatusFilter,
+    StreamedFilter,
+    ToFilter,
+)
+from tenants.admin.record_page import RecordPageMixin, prompt_tokens, seconds
+from tenants.admin.record_search import RecordChangeList
+from tenants.admin.scope import ScopedMixin, standing_in
 from tenants.admin.trace import attempt_table, candidate_table, words
 from tenants.models import ApiKey, Tenant, UsageDay, UsageEndUserDay, UsageHour, UsageRecord
-from tenants.reports import hours_with, recent_values
-from tenants.retention import stored_days
+from tenants.reports import recent_values
 from tenants.usage_event import heaviest
 
 OUTCOME_KINDS = {
@@ -46,10 +63,16 @@ TOKENS = (
     ("cache_read_tokens", "reasoning_tokens"),
     ("cache_write_5m_tokens", "cache_write_1h_tokens"),
 )
+OF_MEMBERS = {"caller": "api_key_name"}  # columns that name the tenant, and what stands in their place
 
 
 class StartedFilter(RecentFilter):
     field = "started_at"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Nothing, where from and to are given."""
+        is_given = any(request.GET.get(name) for name in ("from", "to"))
+        return queryset if is_given else super().queryset(request, queryset)
 
 
 class HoursFilter(RecentFilter):
@@ -72,7 +95,8 @@ class RollupFilter(DropdownFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         chosen = {value} if (value := self.value()) else set()
-        return [(name, name) for name in sorted({*recent_values(self.parameter_name), *chosen} - {""})]
+        found = recent_values(self.parameter_name, standing_in(request).tenant_id)
+        return [(name, name) for name in sorted({*found, *chosen} - {""})]
 
     def has_output(self) -> bool:
         return True
@@ -91,6 +115,26 @@ class ProviderFilter(RollupFilter):
 
 class DeploymentFilter(RollupFilter):
     title = parameter_name = "deployment"
+
+
+class OfRecords(Column):
+    """The same for records."""
+
+    @property
+    def column(self) -> str:  # type: ignore[override]
+        return str(self.parameter_name)  # type: ignore[attr-defined]
+
+
+class RecordAliasFilter(OfRecords, AliasFilter):
+    pass
+
+
+class RecordProviderFilter(OfRecords, ProviderFilter):
+    pass
+
+
+class RecordDeploymentFilter(OfRecords, DeploymentFilter):
+    pass
 
 
 class TranslationFilter(DropdownFilter):
@@ -131,6 +175,13 @@ class AttemptsFilter(DropdownFilter):
 
 class UsageAdmin(ScopedMixin, KeysetAdmin):
     """Columns that records and rollups share."""
+
+    operator_fields: Sequence[str] = ("tenant", "tenant_name", "own_price", "bought")
+
+    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+        """With the key alone for who has one tenant."""
+        shown = super().get_list_display(request)
+        return shown if standing_in(request).is_operator else [OF_MEMBERS.get(name, name) for name in shown]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         tenants = Tenant.objects.filter(pk=OuterRef("tenant_id")).order_by().values("slug")
@@ -182,77 +233,37 @@ def _money(amount: Decimal, currency: str) -> str:
     return f"{plain(amount)} {currency}"
 
 
-class RecordChangeList(KeysetChangeList):
-    """Asks the hourly sums in which hours the records are that a filter leaves: no index knows all that is filtered by."""
-
-    SUMMED: ClassVar = {
-        "tenant__id__exact": "tenant_id",
-        "api_key__id__exact": "api_key_id",
-        "outcome__exact": "outcome",
-        "cost_status__exact": "cost_status",
-        "alias": "alias",
-        "provider": "provider",
-        "deployment": "deployment",
-    }
-
-    def narrowed(self, found: QuerySet[Any], place: Any, is_backwards: bool) -> QuerySet[Any]:
-        given = {name: values[-1] for name, values in self.filter_params.items() if name != "period" and values[-1]}
-        if self.query or not given or not given.keys() <= self.SUMMED.keys():
-            return found
-        days = stored_days()
-        if not days:
-            return found.none()
-        first = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC)
-        hours = hours_with(
-            {self.SUMMED[name]: value for name, value in given.items()},
-            enough=self.list_per_page + 1,
-            since=place if is_backwards else first,
-            until=None if is_backwards else place,
-            newest_first=not is_backwards,
-        )
-        return found.filter(_in_hours(hours)) if hours else found.none()
-
-
-def _in_hours(hours: list[datetime]) -> Q:
-    """Return the condition of records in these hours, as few spans of time."""
-    spans: list[list[datetime]] = []
-    for hour in sorted(hours):
-        if spans and spans[-1][1] == hour:
-            spans[-1][1] = hour + timedelta(hours=1)
-        else:
-            spans.append([hour, hour + timedelta(hours=1)])
-    condition = Q()
-    for begins, ends in spans:
-        condition |= Q(started_at__gte=begins, started_at__lt=ends)
-    return Q(started_at__gte=spans[0][0], started_at__lt=spans[-1][1]) & condition
-
-
 @admin.register(UsageRecord)
-class UsageRecordAdmin(UsageAdmin):
-    list_display = (
-        "started",
-        "caller",
-        "served_by",
-        "outcome_label",
-        "http_status",
-        "attempts_label",
-        "losses_label",
-        "tokens",
-        "price",
-        "about_latency",
+class UsageRecordAdmin(RecordPageMixin, UsageAdmin):
+    operator_fields = (
+        *UsageAdmin.operator_fields,
+        *("reported", "attempt_list", "strategy", "session", "candidate_list", "revision", "worker"),
     )
+    list_display = ("started", "caller", "route_taken", "result", "tokens_used", "price", "times")
     list_filter = (
         StartedFilter,
+        FromFilter,
+        ToFilter,
         ("tenant", AutocompleteSelectFilter),
         ("api_key", AutocompleteSelectFilter),
-        ("outcome", ChoicesDropdownFilter),
-        ("cost_status", ChoicesDropdownFilter),
-        AliasFilter,
-        ProviderFilter,
-        DeploymentFilter,
-        TranslationFilter,
+        ProjectFilter,
+        EndUserFilter,
+        RecordAliasFilter,
+        RecordProviderFilter,
+        RecordDeploymentFilter,
+        OutcomeFilter,
+        OwnerFilter,
+        StatusFilter,
+        ErrorCodeFilter,
+        CostFilter,
+        DurationFilter,
+        FirstTokenFilter,
+        StreamedFilter,
         AttemptsFilter,
+        TranslationFilter,
+        CostStatusFilter,
     )
+    list_before_template = "admin/tenants/usagerecord/search.html"
     search_fields = ("request_id", "correlation_id")
     search_help_text = "A whole request or correlation id"
     fieldsets = (
@@ -303,7 +314,7 @@ class UsageRecordAdmin(UsageAdmin):
         "overhead",
     )
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RecordChangeList]:
         return RecordChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[QuerySet[Any], bool]:
@@ -314,6 +325,39 @@ class UsageRecordAdmin(UsageAdmin):
         if request_id is not None and UsageRecord.objects.filter(pk=request_id).exists():
             return queryset.filter(pk=request_id), False
         return queryset.called(search_term), False
+
+    @display(description="Alias and deployment", header=True)
+    def route_taken(self, record: UsageRecord) -> list[Any]:
+        """Who served it, and how many were asked."""
+        asked = f" ({len(record.attempts)} attempts)" if len(record.attempts) > 1 else ""
+        return [record.alias, f"→ {record.deployment or 'nobody'}{asked}"]
+
+    @display(description="Outcome")
+    def result(self, record: UsageRecord) -> SafeString:
+        """How it ended; what the error is called, and what got lost."""
+        word = badge(record.get_outcome_display(), OUTCOME_KINDS.get(record.outcome, ""))
+        answered = f"{record.status} {record.error_code}".strip() if record.error_code or record.status >= 400 else ""
+        return format_html(
+            '<span class="result">{}{}{}</span>',
+            word,
+            format_html('<span class="result-code">{}</span>', answered) if answered else "",
+            self.losses_label(record),
+        )
+
+    @display(description="Tokens in / out", header=True)
+    def tokens_used(self, record: UsageRecord) -> list[str]:
+        """All of the prompt, what of it came from a cache, and the answer."""
+        cached = record.cache_read_tokens
+        return [
+            f"{_count(prompt_tokens(record))} / {_count(record.output_tokens)}",
+            f"{cached:,} cached" if cached else "",
+        ]
+
+    @display(description="Time", header=True)
+    def times(self, record: UsageRecord) -> list[str]:
+        """Until the end, and until the first token."""
+        first = record.first_token_ms
+        return [seconds(record.latency_ms), "" if first is None else f"first {seconds(first)}"]
 
     @display(description="HTTP")
     def http_status(self, record: UsageRecord) -> int:
