@@ -5,7 +5,7 @@ with it lets another try after that. It may therefore arrive twice: its id says 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -215,15 +215,15 @@ def _moment(moment: datetime | None) -> str | None:
 
 def send_email(alert: BudgetAlert) -> None:
     """Write to the tenant's addresses; raises NotDelivered."""
+    headers = {"X-Tollgate-Alert": str(alert.pk)}
+    write_email(alert.tenant.alert_emails, subject_of(alert), text_of(alert), headers)
+
+
+def write_email(to: Sequence[str], subject: str, text: str, headers: dict[str, str]) -> None:
+    """Send an e-mail; raises NotDelivered."""
     if not settings.EMAIL_HOST:
         raise NotDelivered("EMAIL_HOST is not set, so no e-mails are sent.")
-    message = EmailMessage(
-        subject=subject_of(alert),
-        body=text_of(alert),
-        to=list(alert.tenant.alert_emails),
-        connection=get_connection(SMTP),
-        headers={"X-Tollgate-Alert": str(alert.pk)},
-    )
+    message = EmailMessage(subject=subject, body=text, to=list(to), connection=get_connection(SMTP), headers=headers)
     try:
         message.send()
     except (SMTPException, OSError, ValueError) as error:

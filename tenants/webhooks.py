@@ -17,13 +17,14 @@ class NotDelivered(Exception):
     """The receiver did not take it; the message is for the operator."""
 
 
-def post(url: str, body: bytes, *, secret: str, allow_private: bool, patience: float = PATIENCE) -> None:
-    """Send a body, signed; raises NotDelivered unless it is answered with 2xx in time. Redirects are not followed."""
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "tollgate",
-        SIGNATURE_HEADER: signature(secret, body, int(time())),
-    }
+def post(url: str, body: bytes, *, secret: str | None, allow_private: bool, patience: float = PATIENCE) -> None:
+    """Send a body, signed; raises NotDelivered unless it is answered with 2xx in time. Redirects are not followed.
+
+    Without a secret it is not signed: for services whose address is the secret.
+    """
+    headers = {"content-type": "application/json", "user-agent": "tollgate"}
+    if secret is not None:
+        headers[SIGNATURE_HEADER] = signature(secret, body, int(time()))
     asyncio.run(_post(url, body, headers, allow_private=allow_private, patience=patience))
 
 

@@ -55,7 +55,12 @@ class BudgetAlert(models.Model):
                 fields=["next_try_at"],
                 name="budget_alert_waiting",
                 condition=models.Q(delivered_at=None, given_up_at=None),
-            )
+            ),
+            models.Index(
+                fields=["given_up_at"],
+                name="budget_alert_given_up",
+                condition=models.Q(given_up_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
