@@ -16,11 +16,11 @@ UNFIT = $(shell $(PYTHON) -c 'import sys; v = sys.version_info[:3]; v < (3, 12) 
 	or newer and $(PYTHON) is %d.%d.%d; name another one: make run PYTHON=python3.13" % v)' 2>/dev/null \
 	|| echo "Tollgate needs Python 3.12 or newer and there is no $(PYTHON); name one: make run PYTHON=python3.13")
 
-.PHONY: help run test test-fast test-agents lint format lock bench clean
+.PHONY: help run test test-fast test-agents test-browser lint format lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(INSTALLED) ## set up and run everything on http://127.0.0.1:8080 (PORT, HOST, WORKERS)
 	@exec $(BIN)/python manage.py up
@@ -33,6 +33,9 @@ test-fast: $(INSTALLED_DEV) ## run the tests that need neither stores nor proces
 
 test-agents: $(INSTALLED_DEV) ## let Claude Code and Codex, installed from npm, work through the gateway
 	$(BIN)/python -m pytest tests/agents $(ARGS)
+
+test-browser: $(INSTALLED_DEV) ## let people of different standing use the console, in the Chromium that is installed
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 lint: $(INSTALLED_DEV) ## check style, types, layers, settings and migrations
 	$(BIN)/ruff check .

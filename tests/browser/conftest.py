@@ -1,0 +1,70 @@
+"""One running gateway and one browser for all journeys; each test has browser contexts that nobody has used."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tenants.keys import generate
+from tests.browser.chromium import NoBrowser, Person, person_at, running_browser
+from tests.browser.people import SessionsOf, sessions_of
+from tests.environment import STATE_DIR
+from tests.gateway.stack import ROOT, Stack, running_stack
+
+KEYS = ("ALICE", "SAVER", "CHARLIE")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    try:
+        with running_browser() as browser:
+            yield browser
+    except NoBrowser as error:
+        pytest.exit(str(error), returncode=1)
+
+
+@pytest.fixture(scope="session")
+def keys() -> dict[str, str]:
+    """The secrets of the declared keys, by tenant."""
+    return {name.lower(): generate() for name in KEYS}
+
+
+@pytest.fixture(scope="session")
+def stack(browser: Browser, keys: dict[str, str]) -> Iterator[Stack]:
+    """Everything running; asks for the browser first, because there is no need for it without."""
+    with running_stack(STATE_DIR / "browser", workers=1) as stack:
+        variables = {f"{name}_KEY": keys[name.lower()] for name in KEYS}
+        declared = str(ROOT / "tests/browser/gateway.yaml")
+        stack.manage("apply", declared, SIMULATOR_URL=stack.simulator_url, **variables)
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def sessions(stack: Stack) -> SessionsOf:
+    """The cookies of people who have signed in."""
+    return sessions_of(stack)
+
+
+@pytest.fixture
+def somebody(browser: Browser, stack: Stack) -> Iterator[Callable[..., Person]]:
+    """Makes people with a browser each: `somebody()`, or with options of a browser context."""
+    with ExitStack() as open_browsers:
+
+        def make(**options: Any) -> Person:
+            return open_browsers.enter_context(person_at(browser, stack.url, **options))
+
+        yield make
+
+
+@pytest.fixture
+def operator(somebody: Callable[..., Person], sessions: SessionsOf) -> Person:
+    """The operator, signed in."""
+    return somebody(storage_state=sessions("operator"))
+
+
+@pytest.fixture
+def charlie(somebody: Callable[..., Person], sessions: SessionsOf) -> Person:
+    """The outsider: an owner of another tenant, signed in."""
+    return somebody(storage_state=sessions("charlie"))
