@@ -5,3 +5,8 @@ class ProvidersConfig(AppConfig):
     """What the world outside speaks."""
 
     name = "providers"
+
+    def ready(self) -> None:
+        from providers import signals
+
+        signals.connect()

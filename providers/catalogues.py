@@ -90,13 +90,14 @@ def prepare() -> tuple[list[Question], list[str]]:
     questions, failed = [], []
     for provider in Provider.objects.filter(is_enabled=True).order_by("slug"):
         try:
-            questions.append(_question(provider))
+            questions.append(question_for(provider))
         except (secrets.SecretUnreadable, ValueError, LookupError):
             failed.append(provider.slug)
     return questions, failed
 
 
-def _question(provider: Provider) -> Question:
+def question_for(provider: Provider) -> Question:
+    """Return how a provider is asked; raises SecretUnreadable, ValueError for its address, LookupError for its format."""
     dialect = provider.effective_dialects[0]
     shape = SHAPES[dialect]
     asked = inquiry(provider, name="models", path=shape.path, headers=dict(DIALECTS[dialect].headers))
@@ -117,11 +118,8 @@ async def _ask(transport: Transport, question: Question) -> list[str] | None:
         body = await get(transport, question.inquiry, query=urlencode(query), most_bytes=MAX_PAGE_BYTES)
         if body is None:
             return None
-        document = _document(body)
-        try:
-            found.update(_usable(shape.names(document)))
-        except (TypeError, KeyError, AttributeError):
-            raise NoAnswer from None
+        document = read_document(body)
+        found.update(_names(shape, document))
         cursor = shape.next(document)
         if not isinstance(cursor, str) or not cursor:
             break
@@ -129,7 +127,20 @@ async def _ask(transport: Transport, question: Question) -> list[str] | None:
     return sorted(found)[:MOST_NAMES]
 
 
-def _document(body: bytes) -> Document:
+def read_names(shape: Shape, body: bytes) -> list[str]:
+    """Return the models on one page; raises NoAnswer for what is no list."""
+    return _names(shape, read_document(body))
+
+
+def _names(shape: Shape, document: Document) -> list[str]:
+    try:
+        return list(_usable(shape.names(document)))
+    except (TypeError, KeyError, AttributeError):
+        raise NoAnswer from None
+
+
+def read_document(body: bytes) -> Document:
+    """Return a page as it came; raises NoAnswer for what is no object."""
     try:
         found = read_json(body)
     except ValueError:

@@ -20,7 +20,7 @@ def compile_snapshot() -> values.Snapshot:
             for row in Deployment.objects.order_by("slug").select_related("provider").prefetch_related("prices")
         ),
         routes=tuple(
-            _route(row, row.targets.all())
+            compile_route(row, row.targets.all())
             for row in Route.objects.order_by("name").prefetch_related("targets__deployment")
         ),
         aliases=tuple(
@@ -80,7 +80,7 @@ def _blanks() -> dict[str, Any]:
     return {
         "providers": _provider(Provider()),
         "deployments": values.Deployment(slug="", provider="", model=""),
-        "routes": _route(Route(), ()),
+        "routes": compile_route(Route(), ()),
     }
 
 
@@ -142,7 +142,8 @@ def _deployment(row: Deployment) -> values.Deployment:
     )
 
 
-def _route(row: Route, targets: Iterable[RouteTarget]) -> values.Route:
+def compile_route(row: Route, targets: Iterable[RouteTarget]) -> values.Route:
+    """Return a route as workers get it; `targets` are in the order in which they are tried."""
     return values.Route(
         name=row.name,
         strategy=row.strategy,

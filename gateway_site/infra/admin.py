@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.utils import unquote
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.paginator import Page, Paginator
@@ -26,6 +27,9 @@ from unfold.admin import ModelAdmin, StackedInline, TabularInline
 from unfold.contrib.filters.admin import RadioFilter
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminExpandableTextareaWidget
+
+from gateway_site.infra.csv_export import CsvMixin
+from gateway_site.infra.rows import KnownRowsMixin
 
 MAX_UNCOUNTED_PAGES = 1000
 SHORT_JSON = 40
@@ -126,9 +130,10 @@ class QuietChangeList(ChangeList):
             self.full_result_count = self.result_count
 
 
-class Admin(FormFieldsMixin, ModelAdmin):
+class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
     """The base of the console's model pages."""
 
+    history: ClassVar[Callable[[Admin, HttpRequest, str], HttpResponse | None] | None] = None  # set by the audit trail
     show_full_result_count = False
     list_per_page = 50
     show_facets = ShowFacets.NEVER  # counts per filter value read whole tables
@@ -137,6 +142,14 @@ class Admin(FormFieldsMixin, ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return QuietChangeList
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the audit trail, which knows more than Django's own log."""
+        trail = type(self).history
+        found = trail(self, request, unquote(object_id)) if trail is not None else None
+        return found or super().history_view(request, object_id, extra_context)
 
     def is_list(self, request: HttpRequest) -> bool:
         """Whether the list is asked for, and not one object's page."""
@@ -174,13 +187,13 @@ class Admin(FormFieldsMixin, ModelAdmin):
         return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
 
-class StackedRows(FormFieldsMixin, StackedInline):
+class StackedRows(KnownRowsMixin, FormFieldsMixin, StackedInline):
     """Rows of another model, each as a small form."""
 
     extra = 0
 
 
-class TableRows(FormFieldsMixin, TabularInline):
+class TableRows(KnownRowsMixin, FormFieldsMixin, TabularInline):
     """Rows of another model as a table."""
 
     extra = 0

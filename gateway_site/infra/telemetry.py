@@ -60,6 +60,9 @@ probe_failing = Gauge(
 )
 config_revision = Gauge("config_revision", "The revision that is served.", multiprocess_mode="livemin")
 usage_spooled = Counter("usage_spooled_total", "Usage events kept on disk because Valkey was away.")
+bodies_dropped = Counter(
+    "bodies_dropped_total", "Bodies that an audit policy asked for and that were not kept.", ["reason"]
+)
 ledger_records = Counter("ledger_records_total", "Usage events written to the ledger.")
 ledger_lag = Gauge("ledger_lag_seconds", "Age of the oldest event at the last drain.", multiprocess_mode="mostrecent")
 queue_depth = Gauge("usage_stream_length", "Usage events not yet in the ledger.", multiprocess_mode="mostrecent")

@@ -96,7 +96,9 @@ class Script:
 
 
 DEADLINE_SECONDS = 0.5  # what a request may wait for Valkey, once: then the connection is given up
-MOST_AT_ONCE = 16  # commands in a packet: when hundreds come at once, Valkey works on the first while we read the others
+MOST_AT_ONCE = (
+    16  # commands in a packet: when hundreds come at once, Valkey works on the first while we read the others
+)
 CONNECT_SECONDS = 1.0  # for a new connection; nobody but a worker's start waits for it
 
 

@@ -9,5 +9,7 @@ ANTHROPIC = Adapter(
     dialects=("anthropic_messages",),
     authorize=x_api_key,
     credential_variable="ANTHROPIC_API_KEY",
+    documentation="https://docs.anthropic.com/en/api/messages",
+    credential_page="https://console.anthropic.com/settings/keys",
     starter_model="claude-sonnet-5",
 )

@@ -44,6 +44,9 @@ class Adapter:
     paths: Mapping[str, str] = field(default_factory=dict)  # operation → path, where it differs from the dialect's
     quirks: Quirks = NO_QUIRKS
     credential_variable: str = ""  # an environment variable that holds its key by custom
+    documentation: str = ""  # where the vendor describes its API
+    credential_page: str = ""  # where the vendor hands out keys
+    lists_openly: bool = False  # whoever asks is told its models, so that a list says nothing of the credential
     starter_model: str = ""  # what the first run maps when that variable is set
 
     def url(self, base_url: str, operation: str, path: str) -> str:

@@ -9,5 +9,7 @@ GEMINI = Adapter(
     dialects=("gemini",),
     authorize=x_goog_api_key,
     credential_variable="GEMINI_API_KEY",
+    documentation="https://ai.google.dev/api",
+    credential_page="https://aistudio.google.com/apikey",
     starter_model="gemini-3-pro",
 )

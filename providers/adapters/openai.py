@@ -8,5 +8,7 @@ OPENAI = Adapter(
     base_url="https://api.openai.com/v1",
     dialects=("openai_chat", "openai_responses"),
     credential_variable="OPENAI_API_KEY",
+    documentation="https://platform.openai.com/docs/api-reference",
+    credential_page="https://platform.openai.com/api-keys",
     starter_model="gpt-5-mini",
 )

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -13,16 +15,44 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RadioFilter
 from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from gateway_site.infra.admin import badge
+from providers import probes
 from providers.admin.health import attach_states, show_breaker, show_cooldown, show_probe, show_switch, states_of
 from providers.admin.price import PriceRows
 from providers.admin.price_pages import price_url
 from providers.admin.provider import UNREAD
 from providers.admin.switch import SwitchAdmin
 from providers.models import Deployment, ModelPrice
+from providers.probe_requests import CannotProbe
 from providers.registry import DIALECTS
+
+PROBE_SECONDS = 15.0  # somebody waits at a page
+MOST_PROBED = 20  # at once, by hand
+
+
+def in_force() -> QuerySet[ModelPrice]:
+    """The prices to sell at that a deployment has at this moment."""
+    return ModelPrice.objects.filter(
+        deployment=OuterRef("pk"), side=ModelPrice.Side.SELL, effective_from__lte=timezone.now()
+    )
+
+
+def probe_now(deployments: Iterable[Deployment]) -> list[tuple[Deployment, probes.Finding]]:
+    """Ask deployments at once, keep what is found and tell the workers, as the scheduled probes do."""
+    findings: list[tuple[Deployment, probes.Finding]] = []
+    ready = []
+    for deployment in deployments:
+        try:
+            ready.append(probes.prepare(deployment))
+        except CannotProbe as error:
+            findings.append((deployment, probes.Finding(result=probes.CANNOT_PROBE, reason=str(error))))
+    findings += asyncio.run(probes.ask_all(ready, seconds=PROBE_SECONDS))
+    notes = [note for deployment, finding in findings if (note := probes.keep(deployment, finding)) is not None]
+    probes.tell(notes, is_news=bool(findings))
+    return findings
 
 
 class DeploymentForm(forms.ModelForm):
@@ -45,10 +75,7 @@ class PriceFilter(RadioFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Deployment]) -> QuerySet[Deployment]:
         if self.value() not in {"priced", "unpriced"}:
             return queryset
-        in_force = ModelPrice.objects.filter(
-            deployment=OuterRef("pk"), side=ModelPrice.Side.SELL, effective_from__lte=timezone.now()
-        )
-        return queryset.filter(Exists(in_force) if self.value() == "priced" else ~Exists(in_force))
+        return queryset.filter(Exists(in_force()) if self.value() == "priced" else ~Exists(in_force()))
 
 
 @admin.register(Deployment)
@@ -63,8 +90,8 @@ class DeploymentAdmin(SwitchAdmin):
         "breaker",
         "cooldown",
         "probe",
+        "price",
         "region",
-        "tag_list",
     )
     list_select_related = ("provider",)
     list_filter = (
@@ -103,10 +130,27 @@ class DeploymentAdmin(SwitchAdmin):
             },
         ),
     )
-    readonly_fields = ("capabilities_at", "told", "manual_switch", "breaker", "cooldown", "probe")
+    readonly_fields: tuple[str, ...] = ("capabilities_at", "told", "manual_switch", "breaker", "cooldown", "probe")
     inlines = (PriceRows,)
-    actions_row = (*SwitchAdmin.actions_row, "price_this_model")
-    actions_detail = ("price_this_model",)
+    csv_fields = (
+        "slug",
+        "model",
+        "provider__slug",
+        "kind",
+        "dialect",
+        "is_enabled",
+        "context_window",
+        "max_output_tokens",
+        "region",
+        "tags",
+        "probe_result",
+        "probed_at",
+        "created_at",
+    )
+    actions_list = ("export_csv",)
+    actions: tuple[str, ...] = (*SwitchAdmin.actions, "probe_selected")
+    actions_row = (*SwitchAdmin.actions_row, "price_this_model", "probe_it")
+    actions_detail = ("price_this_model", "probe_it")
 
     def has_price_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whether this user may make prices; unfold would look a dotted name up in the database at check time."""
@@ -116,11 +160,46 @@ class DeploymentAdmin(SwitchAdmin):
     def price_this_model(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(price_url(self, self.load(request, object_id)))
 
+    @action(
+        description="Probe now",
+        icon="network_ping",
+        permissions=["change"],
+        url_path="probe",
+        dialog={
+            "title": "Probe it now?",
+            "description": "It gets the smallest request of its kind, which its provider bills: a few tokens,"
+            " or a picture. What comes of it is kept like any other probe's.",
+            "form_submit_text": "Probe",
+        },
+    )
+    def probe_it(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        self._probe(request, [self.load(request, object_id)])
+        return self.leave_dialog(request)
+
+    @admin.action(description="Probe selected %(verbose_name_plural)s now", permissions=["change"])
+    def probe_selected(self, request: HttpRequest, queryset: QuerySet[Deployment]) -> None:
+        self._probe(request, list(queryset[: MOST_PROBED + 1]))
+
+    def _probe(self, request: HttpRequest, deployments: list[Deployment]) -> None:
+        if len(deployments) > MOST_PROBED:
+            self.message_user(request, f"Choose up to {MOST_PROBED} deployments.", messages.ERROR)
+            return
+        findings = probe_now(deployments)
+        for deployment, finding in findings:
+            said = Deployment.ProbeResult(finding.result).label
+            self.log_change(request, deployment, f"Probed: {said.lower()}.")
+            level = messages.SUCCESS if finding.result == probes.OK else messages.WARNING
+            self.message_user(request, f"{deployment.slug}: {said.lower()}. {finding.reason}".strip(), level)
+        if len(findings) < len(deployments):
+            self.message_user(request, "Some did not answer in time and were not judged.", messages.WARNING)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
         """In the list without what upstreams say of models, and without its provider's secrets and certificates."""
         found = super().get_queryset(request)
         unread = ("capabilities", *(f"provider__{name}" for name in UNREAD))
-        return found.select_related("provider").defer(*unread) if self.is_list(request) else found
+        if not self.is_list(request):
+            return found
+        return found.select_related("provider").defer(*unread).annotate(is_priced=Exists(in_force()))
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The list, with its rows' states read from Valkey at once."""
@@ -135,10 +214,6 @@ class DeploymentAdmin(SwitchAdmin):
     @display(description="Kind", ordering="kind", label=True)
     def kind_label(self, deployment: Deployment) -> str:
         return deployment.get_kind_display()
-
-    @display(description="Tags", label=True)
-    def tag_list(self, deployment: Deployment) -> list[str]:
-        return deployment.tags
 
     @display(description="Its model")
     def told(self, deployment: Deployment) -> SafeString | None:
@@ -162,3 +237,10 @@ class DeploymentAdmin(SwitchAdmin):
     @display(description="Probe", ordering="probe_result")
     def probe(self, deployment: Deployment) -> SafeString:
         return show_probe(deployment)
+
+    @display(description="Price")
+    def price(self, deployment: Any) -> SafeString:
+        """Whether there is one; where there is none, it is one click away."""
+        if deployment.is_priced:
+            return badge("Priced", "success")
+        return format_html('<a href="{}" class="text-link underline">Price it</a>', price_url(self, deployment))

@@ -43,7 +43,15 @@ class ModelPriceAdmin(Admin):
         ("Prices", {"fields": UNITS}),
         ("Long prompts and service tiers", {"fields": (("tiers", "multipliers"),)}),
     )
-    actions_list = ("import_prices", "unpriced_models")
+    csv_fields = (
+        "deployment__slug",
+        "side",
+        "effective_from",
+        "currency",
+        "per",
+        *(unit for units in UNITS for unit in units),
+    )
+    actions_list = ("import_prices", "unpriced_models", "export_csv")
 
     @action(description="Import prices", icon="upload_file", permissions=["add"], url_path="import")
     def import_prices(self, request: HttpRequest) -> HttpResponse:

@@ -1,27 +1,38 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldBooleanSwitchWidget,
 )
 
+from gateway_site.infra import secrets
 from gateway_site.infra.admin import badge
 from providers.admin.switch import SwitchAdmin
 from providers.certificates import tidy
+from providers.connection_check import CANNOT_PROBE, REJECTED, UNREACHABLE, WORKS, Check, check
 from providers.models import Provider
-from providers.registry import DIALECTS
+from providers.models.provider import adapter_choices
+from providers.registry import ADAPTERS, DIALECTS
+from tenants.audit import audit
 
 SECRETS = ("credential", "proxy", "client_key")
 # What a list does not show, and what is long.
@@ -38,6 +49,14 @@ EXAMPLES = {
     "proxy": "Such as http://user:password@proxy.example.com:3128; empty: none. ",
     "client_key": "The client certificate's, as PEM without a passphrase. ",
 }
+VERDICTS = {
+    WORKS: ("Works", "success"),
+    CANNOT_PROBE: ("Cannot be probed", "info"),
+    UNREACHABLE: ("Unreachable", "danger"),
+    REJECTED: ("Rejected", "danger"),
+}
+HINT_FROM = 24  # characters of a credential, of which four say nothing of the rest
+UNIMPORTANT = frozenset({"name", "slug"})  # to a test of the connection
 STORED = "One is stored, encrypted; nobody can read it here. Leave this empty to keep it."
 NOT_STORED = "None is stored. What you enter is encrypted, and nobody can read it here again."
 
@@ -49,6 +68,30 @@ class DialectsField(forms.MultipleChoiceField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return set(initial or ()) != set(data or ())
+
+
+def adapters_told() -> dict[str, dict[str, Any]]:
+    """What the form's script knows of each adapter."""
+    return {
+        adapter.name: {
+            "base_url": adapter.base_url,
+            "dialects": list(adapter.dialects),
+            "variable": adapter.credential_variable,
+            "documentation": adapter.documentation,
+            "credential_page": adapter.credential_page,
+            "label": adapter.label,
+        }
+        for adapter in ADAPTERS.values()
+    }
+
+
+def ending_of(provider: Provider) -> str:
+    """The last characters of the stored credential, to tell it from another; none of one that is short."""
+    try:
+        credential = secrets.decrypt(provider.credential_encrypted) if provider.has_credential else ""
+    except secrets.SecretUnreadable:
+        return ""
+    return credential[-4:] if len(credential) >= HINT_FROM and credential.isascii() else ""
 
 
 class SecretTextarea(UnfoldAdminTextareaWidget):
@@ -107,6 +150,12 @@ class ProviderForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "adapter" in self.fields:
+            told = {"data-adapters": json.dumps(adapters_told())}
+            self.fields["adapter"].widget = UnfoldAdminSelectWidget(
+                told, choices=[("", "Choose one"), *adapter_choices()]
+            )
+            self.fields["adapter"].help_text = mark_safe('<span id="adapter-told"></span>')
         for name in SECRETS:
             is_stored = getattr(self.instance, f"has_{name}")
             if name in self.fields:
@@ -133,6 +182,11 @@ class ProviderForm(forms.ModelForm):
         self._keep("credential")
         return super().save(commit)
 
+    def unsaved(self) -> Provider:
+        """The provider as the form says, with what was entered and is not stored yet."""
+        self._keep("credential")
+        return self.instance
+
     def _keep(self, name: str) -> None:
         """Set a secret that was entered or is to be removed; encrypted, it goes into the model."""
         if self.cleaned_data.get(f"clear_{name}") or self.cleaned_data.get(name):
@@ -147,13 +201,21 @@ class ProviderAdmin(SwitchAdmin):
     list_filter = ("is_enabled", ("adapter", ChoicesDropdownFilter))
     search_fields = ("slug", "name", "base_url")
     prepopulated_fields = {"slug": ("name",)}
-    readonly_fields = ("credential_state", "catalogue_size", "catalogue_at")
+    readonly_fields = ("credential_state", "connection", "catalogue_size", "catalogue_at")
     fieldsets = (
         (
             None,
             {"fields": (("name", "slug"), "adapter", "base_url", "allow_private_address", "dialects", "is_enabled")},
         ),
         ("Credential", {"fields": ("credential_state", "credential", "clear_credential")}),
+        (
+            "Does it work?",
+            {
+                "description": "Asks the provider with what the form says, saved or not. Its list of models costs nothing;"
+                " a model that you name is asked for a few tokens, which are billed.",
+                "fields": ("connection",),
+            },
+        ),
         (
             "Connection",
             {
@@ -213,6 +275,70 @@ class ProviderAdmin(SwitchAdmin):
             return found
         return found.defer(*UNREAD).annotate(is_credential_stored=~Q(credential_encrypted=""))
 
+    class Media:
+        js = ("js/provider_form.js",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What it lists is known of stored ones only; who may not change it tests nothing."""
+        hidden = {"Its models"} if obj is None else set()
+        if not self.has_change_permission(request, obj):
+            hidden.add("Does it work?")
+        return [each for each in super().get_fieldsets(request, obj) if each[0] not in hidden]
+
+    # --- Testing the connection ------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.test_connection)
+        own = [
+            path("test-connection/", view, name="providers_provider_test_new"),
+            path("<path:object_id>/test-connection/", view, name="providers_provider_test"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def test_connection(self, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
+        """Ask the provider that a form describes, and answer with what the page shows of it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        provider = None if object_id is None else self.load(request, object_id)
+        is_allowed = (
+            self.has_add_permission(request) if provider is None else self.has_change_permission(request, provider)
+        )
+        if not is_allowed:
+            raise PermissionDenied
+        form: Any = self.get_form(request, provider, change=provider is not None)(request.POST, instance=provider)
+        wrong = {name: said for name, said in form.errors.items() if name not in UNIMPORTANT}
+        found = None if wrong else check(form.unsaved(), model=request.POST.get("check_model", "").strip()[:200])
+        if found is not None:
+            self._note(request, provider, found, form)
+        context = {
+            "found": found,
+            "label": badge(*VERDICTS[found.verdict]) if found is not None else "",
+            "wrong": [(self._label(form, name), said) for name, said in wrong.items()],
+            "is_saved": provider is not None and not form.has_changed(),
+        }
+        return TemplateResponse(request, "admin/providers/connection_result.html", context)
+
+    def _note(self, request: HttpRequest, provider: Provider | None, found: Check, form: Any) -> None:
+        """Note that somebody asked an upstream in our name, and where."""
+        given = form.instance
+        audit(
+            "connection_tested", provider, result=found.verdict, adapter=given.adapter, address=given.effective_base_url
+        )
+        if provider is not None:
+            self.log_change(request, provider, f"Tested the connection: {VERDICTS[found.verdict][0].lower()}.")
+
+    def _label(self, form: Any, name: str) -> str:
+        return str(form[name].label) if name in form.fields else ""
+
+    @display(description="Connection")
+    def connection(self, provider: Provider | None) -> SafeString:
+        is_stored = provider is not None and provider.pk is not None
+        name = f"{self.admin_site.name}:providers_provider_test"
+        url = reverse(name, args=[provider.pk]) if is_stored and provider is not None else reverse(f"{name}_new")
+        return mark_safe(render_to_string("admin/providers/connection.html", {"url": url}))
+
+    # --- Columns and fields ----------------------------------------------------------------------------------
+
     @display(description="Adapter", ordering="adapter")
     def adapter_label(self, provider: Provider) -> str:
         return provider.get_adapter_display()
@@ -225,7 +351,11 @@ class ProviderAdmin(SwitchAdmin):
     def credential_state(self, provider: Provider) -> str:
         noted = getattr(provider, "is_credential_stored", None)  # by the list, which does not read it
         is_stored = provider.has_credential if noted is None else noted
-        return badge("Stored", "success") if is_stored else badge("Not stored", "warning")
+        if not is_stored:
+            return badge("Not stored", "warning")
+        ending = ending_of(provider) if noted is None else ""
+        label = badge("Stored", "success")
+        return format_html('{} <span class="text-subtle">ends in {}</span>', label, ending) if ending else label
 
     @display(description="Models that it lists")
     def catalogue_size(self, provider: Provider) -> str | None:

@@ -16,7 +16,7 @@ from gateway_site.infra.admin import Admin
 class SwitchAdmin(Admin):
     """Pages of what can be switched on and off by hand."""
 
-    actions = ("enable_selected", "disable_selected")
+    actions: tuple[str, ...] = ("enable_selected", "disable_selected")
     actions_row: tuple[str, ...] = ("enable", "disable")
 
     @display(description="Switch", ordering="is_enabled", label={"on": "success", "off": "danger"})

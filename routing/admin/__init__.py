@@ -1,3 +1,23 @@
-from routing.admin import alias, api_key, health_event, revision, route, stored_response
+from routing.admin import (
+    alias,
+    api_key,
+    deployment,
+    health_event,
+    provider,
+    revision,
+    route,
+    stored_response,
+    usage_record,
+)
 
-__all__ = ["alias", "api_key", "health_event", "revision", "route", "stored_response"]
+__all__ = [
+    "alias",
+    "api_key",
+    "deployment",
+    "health_event",
+    "provider",
+    "revision",
+    "route",
+    "stored_response",
+    "usage_record",
+]

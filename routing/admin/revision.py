@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Func, IntegerField, Max, QuerySet, Subquery
+from django.db.models.fields.json import KeyTextTransform
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -21,6 +25,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from gateway_site.infra.admin import Admin, ReadOnlyMixin, badge
 from gateway_site.infra.valkey import StoreUnavailable
+from routing.compiler import differences
 from routing.models import ConfigRevision
 from routing.services import (
     Published,
@@ -33,11 +38,25 @@ from routing.services import (
     takes_a_person,
     waiting_draft,
 )
+from routing.snapshot import decode
 from routing.workers import RunningWorker, running_workers
 
 Status = ConfigRevision.Status
 
+MOST_LINES = 500
+LINES = {"+": "revision-added", "~": "revision-changed", "-": "revision-gone"}  # lines of a diff, by their first sign
+TALLIES = {"+": ("added", "success"), "~": ("changed", "warning"), "-": ("removed", "danger")}
+
 BADGES = {Status.PUBLISHED: "success", Status.REJECTED: "danger", Status.DRAFT: "warning"}
+
+
+class RollBackForm(BaseDialogForm):
+    """Shows what would be served otherwise than now."""
+
+    form_before_template = "admin/routing/configrevision/preview.html"
+
+    def get_before_template_context(self, request: HttpRequest, object_id: int | str | None = None) -> dict[str, Any]:
+        return {"lines": preview(ConfigRevision.objects.filter(pk=object_id or 0).first())}
 
 
 class PublishForm(BaseDialogForm):
@@ -78,7 +97,17 @@ class Overview:
 
 @admin.register(ConfigRevision)
 class ConfigRevisionAdmin(ReadOnlyMixin, Admin):
-    list_display = ("name", "status_label", "changes", "people", "approved_by", "note", "created_at")
+    list_display = (
+        "name",
+        "status_label",
+        "summary",
+        "changes",
+        "run_by",
+        "people",
+        "approved_by",
+        "note",
+        "created_at",
+    )
     list_select_related = ("author", "approved_by")
     list_filter = (("status", ChoicesDropdownFilter),)
     search_fields = ("note", "author__username", "approved_by__username")
@@ -112,10 +141,23 @@ class ConfigRevisionAdmin(ReadOnlyMixin, Admin):
         unread = ("blob", "diff", "errors") if self.is_list(request) else ("blob",)
         length = Func("diff", function="jsonb_array_length", output_field=IntegerField())
         served = ConfigRevision.objects.filter(status=Status.PUBLISHED).order_by("-number").values("number")[:1]
-        return super().get_queryset(request).defer(*unread).annotate(diff_length=length, served_number=Subquery(served))
+        found = super().get_queryset(request).defer(*unread)
+        return found.annotate(
+            diff_length=length, served_number=Subquery(served), first_line=KeyTextTransform(0, "diff")
+        )
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {**(extra_context or {}), "overview": overview()})
+        shown = overview()
+        request.workers = Counter(worker.report.revision for worker in shown.workers)  # type: ignore[attr-defined]
+        return super().changelist_view(request, {**(extra_context or {}), "overview": shown})
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The list, with how many workers run each revision."""
+        found = super().get_changelist_instance(request)
+        workers = getattr(request, "workers", {})
+        for revision in found.result_list:
+            revision.workers = workers.get(revision.number, 0)
+        return found
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -157,6 +199,16 @@ class ConfigRevisionAdmin(ReadOnlyMixin, Admin):
     @display(description="Changed by")
     def people(self, revision: ConfigRevision) -> str:
         return ", ".join(revision.changed_by) or str(revision.author or "-")
+
+    @display(description="What changed")
+    def summary(self, revision: Any) -> SafeString:
+        line = revision.first_line or "nothing"
+        more = f" and {revision.diff_length - 1} more" if revision.diff_length > 1 else ""
+        return format_html('<span class="revision-summary" title="{}">{}</span>{}', line, line, more)
+
+    @display(description="Runs in")
+    def run_by(self, revision: Any) -> str:
+        return _counted(revision.workers, "worker") if revision.workers else ""
 
     @display(description="Changes")
     def changes(self, revision: Any) -> int:
@@ -217,6 +269,7 @@ class ConfigRevisionAdmin(ReadOnlyMixin, Admin):
             "title": "Roll back to this revision?",
             "description": "Every worker uses it within a second, and it stays: until somebody publishes a draft, "
             "changes wait. The objects in the console are not changed.",
+            "form_class": RollBackForm,
             "form_submit_text": "Roll back",
         },
     )
@@ -273,7 +326,8 @@ def _state(served: ConfigRevision | None, draft: ConfigRevision | None) -> list[
     notes = []
     if served is not None and served.is_pinned:
         text = format_html(
-            "{} is served ({}) and is <strong>pinned</strong>: changes wait until somebody publishes them.",
+            "{} is served ({}) and is <strong>pinned</strong>: changes wait until somebody publishes them."
+            " That ends when the draft is published or, where nothing differs any more, with “Publish now”.",
             _link(served),
             served.note,
         )
@@ -333,5 +387,26 @@ def _counted(count: int, noun: str) -> str:
 def _lines(lines: list[Any]) -> SafeString:
     if not lines:
         return format_html("{}", "None")
-    items = format_html_join("", "<li>{}</li>", ((str(line),) for line in lines))
-    return format_html('<ul class="font-mono break-words">{}</ul>', items)
+    items = format_html_join(
+        "", '<li class="{}">{}</li>', ((LINES.get(str(line)[:1], ""), str(line)) for line in lines)
+    )
+    return format_html('{}<ul class="revision-lines font-mono break-words">{}</ul>', _tally(lines), items)
+
+
+def _tally(lines: list[Any]) -> SafeString | str:
+    """How much came, changed and went."""
+    signs = Counter(str(line)[:1] for line in lines)
+    known = [(sign, *TALLIES[sign]) for sign in TALLIES if signs[sign]]
+    return format_html_join(" ", "{}", ((badge(f"{signs[sign]} {word}", kind),) for sign, word, kind in known))
+
+
+def preview(revision: ConfigRevision | None) -> SafeString:
+    """What would be served otherwise than now after a roll back."""
+    served = served_revision()
+    if revision is None or served is None or revision.status != Status.PUBLISHED:
+        return format_html("{}", "It was never served.")
+    try:
+        lines = differences(decode(bytes(served.blob)), decode(bytes(revision.blob)))
+    except msgspec.DecodeError:
+        return format_html("{}", "Another version of Tollgate wrote it; it cannot be compared.")
+    return _lines(lines[:MOST_LINES])

@@ -22,6 +22,7 @@ from tenants.models import ApiKey, Tenant
 class StoredResponseAdmin(ScopedMixin, LedgerAdmin):
     """Uncounted and unjoined like the ledger; the body is not even read."""
 
+    operator_fields = ("tenant", "tenant_name")
     list_display = ("response_id", "tenant_name", "api_key_name", "deployment", "place", "size", "expires")
     list_filter = (("tenant", AutocompleteSelectFilter),)
     search_fields = ("response_id__exact",)

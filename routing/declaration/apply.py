@@ -20,6 +20,7 @@ from routing.declaration.references import dangling, duplicates
 from routing.declaration.run import Run
 from routing.declaration.schema import Declaration, Names
 from routing.declaration.tenancy import write_tenants
+from tenants.audit import written_together
 from tenants.models import Project, Tenant
 
 APPLY_LOCK = "SELECT pg_advisory_xact_lock(hashtext('tollgate.apply'))"
@@ -48,20 +49,21 @@ def apply(declaration: Declaration, *, prune_unnamed: bool = False, dry_run: boo
     Raises Refused, with everything that is wrong, and has changed nothing then.
     """
     with transaction.atomic():
-        wait_for_other_applies()
-        run = Run(declaration=declaration, now=timezone.now(), problems=list(declaration.problems))
-        run.problems += dangling(declaration, Names() if prune_unnamed else stored_names())
-        run.problems += duplicates(declaration)
-        write_providers(run)
-        write_deployments(run)
-        write_tenants(run)
-        write_routes(run)
-        if prune_unnamed and not run.problems:
-            prune(run)
-        if run.problems:
-            raise Refused(run.problems)
+        with written_together():
+            wait_for_other_applies()
+            run = Run(declaration=declaration, now=timezone.now(), problems=list(declaration.problems))
+            run.problems += dangling(declaration, Names() if prune_unnamed else stored_names())
+            run.problems += duplicates(declaration)
+            write_providers(run)
+            write_deployments(run)
+            write_tenants(run)
+            write_routes(run)
+            if prune_unnamed and not run.problems:
+                prune(run)
+            if run.problems:
+                raise Refused(run.problems)
         if dry_run:
-            transaction.set_rollback(True)
+            transaction.set_rollback(True)  # nothing can be written from here on, not even the trail
     return Outcome(changes=tuple(run.changes), new_keys=tuple(run.new_keys), notes=tuple(run.notes))
 
 

@@ -171,7 +171,7 @@ def _target(target: RouteTarget) -> Block:
 
 def _tenants(tenant: Tenant | None) -> list[Block]:
     rows = Tenant.objects.prefetch_related(
-        "projects", "ratelimits", "budgets", Prefetch("api_keys", ApiKey.objects.with_owner())
+        "projects", "ratelimits", "budgets", Prefetch("api_keys", ApiKey.objects.of_programs().with_owner())
     )
     return [_tenant(row) for row in (rows if tenant is None else rows.filter(pk=tenant.pk))]
 

@@ -49,7 +49,7 @@ def _prune_providers(run: Run) -> None:
 
 def _prune_keys(run: Run) -> None:
     named = {(tenant.slug, key.name) for tenant in run.declaration.sections.tenants for key in tenant.api_keys}
-    for key in ApiKey.objects.with_owner():
+    for key in ApiKey.objects.of_programs().with_owner():
         if (key.tenant.slug, key.name) not in named:
             _prune_key(run, key, f"API key {key.tenant.slug}/{key.name}")
 

@@ -405,6 +405,19 @@ class Alerts(Entry):
 
 
 @entry
+class Bodies(Entry):
+    policy: str = optional(
+        read.choice(Tenant.AuditPolicy.values, "a policy"), default=default_of(Tenant, "audit_policy")
+    )
+    retention_days: int = optional(
+        read.whole(minimum=1, maximum=most(Tenant, "audit_retention_days")),
+        default=default_of(Tenant, "audit_retention_days"),
+    )
+    redact_personal: bool = optional(read.boolean, default=default_of(Tenant, "audit_redacts_personal"))
+    redact_media: bool = optional(read.boolean, default=default_of(Tenant, "audit_redacts_media"))
+
+
+@entry
 class TenantEntry(Governed):
     slug: str = required(read.slug)
     name: str = optional(read.text, default="")
@@ -423,6 +436,7 @@ class TenantEntry(Governed):
         read.whole(minimum=1, maximum=most(Tenant, "response_retention_days")),
         default=default_of(Tenant, "response_retention_days"),
     )
+    bodies: Bodies = optional(read.record(Bodies), default=Bodies())
     without_valkey: str = optional(
         read.choice(Tenant.WithoutValkey.values, "a way to go on without Valkey"),
         default=default_of(Tenant, "without_valkey"),

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from gateway_site.infra import telemetry
+from gateway_site.navigation import OPERATORS
 from providers.admin.provider import UNREAD
 from providers.health_feed import STATES_KEY, Note, encode
 from providers.models import Deployment, Provider
@@ -163,9 +164,8 @@ def test_lists_read_no_secrets_certificates_and_catalogues(console, deployment, 
     assert ("Not stored" in shown) is (path == PROVIDERS)
 
 
-def test_health_events_stand_in_the_group_that_their_page_names(console, settings):
-    groups = settings.UNFOLD["SIDEBAR"]["navigation"]
-    [group] = [each["title"] for each in groups if any(item["title"] == "Health events" for item in each["items"])]
+def test_health_events_stand_in_the_group_that_their_page_names(console):
+    [group] = [each["title"] for each in OPERATORS if any(item["title"] == "Health events" for item in each["items"])]
     assert console.get(EVENTS).context["opts"].app_config.verbose_name == group
 
 

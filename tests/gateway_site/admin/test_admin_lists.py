@@ -18,7 +18,9 @@ from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ConfigRevision, HealthEvent, ModelAlias, Route, RouteTarget, StoredResponse
 from tenants.ledger import ensure_partition
 from tenants.models import (
+    AlertIncident,
     ApiKey,
+    AuditEvent,
     Budget,
     BudgetAlert,
     LegalAcceptance,
@@ -41,6 +43,8 @@ RECORDS = "/admin/tenants/usagerecord/"
 REVISIONS = "/admin/routing/configrevision/"
 STORED = "/admin/routing/storedresponse/"
 READ_ONLY = (
+    AuditEvent,
+    AlertIncident,
     UsageRecord,
     UsageHour,
     UsageDay,
@@ -111,6 +115,15 @@ def filled(key) -> None:
         BudgetAlert.objects.create(
             tenant=key.tenant, budget=budget, counter=f"{budget.pk}.0:0", threshold=50, spent=1, limit=1
         )
+        AlertIncident.objects.create(
+            **dict.fromkeys(("value", "worst", "last"), 1),
+            tenant=key.tenant,
+            title="Errors",
+            words="Too many.",
+            severity="warning",
+            metric="error_rate",
+            began_at=now,
+        )
         user = User.objects.create_user(f"user-{number}")
         Member.objects.create(tenant=key.tenant, user=user)
         LegalAcceptance.objects.create(user=user, document=LegalDocument.objects.create(kind="terms", text="Ours."))
@@ -165,7 +178,7 @@ def test_a_record_shows_everything(console, key):
         key, correlation_id="order-66", end_user="eve", attempts=[{"deployment": "gpt", "status": 529}], overhead_us=310
     )
     text = console.get(reverse("admin:tenants_usagerecord_change", args=[shown.pk])).content.decode()
-    for part in ("order-66", "eve", "acme", "0.0125 USD", "Served", "529", "310", "900 ms", str(shown.pk)):
+    for part in ("order-66", "eve", "acme", "0.0125 USD", "Served", "529", "0.3 ms", "900 ms", shown.pk.hex):
         assert part in text
 
 

@@ -1,0 +1,45 @@
+"""Upstreams for the console's tests: servers on loopback ports, in a thread with an event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+
+from providers.simulator import Simulator
+from tests.providers.upstream import Upstream, serving
+
+
+@contextmanager
+def running[T](server: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """Let a server answer while a test, which has no event loop, looks at pages."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        found = asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
+        try:
+            yield found
+        finally:
+            asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+@contextmanager
+def running_simulator(*, key: str | None = None) -> Iterator[Simulator]:
+    """A provider that behaves."""
+    with running(Simulator(port=0, key=key)) as simulator:
+        yield simulator
+
+
+@contextmanager
+def running_upstream(body: object, *, status: int = 200) -> Iterator[Upstream]:
+    """A server that says what it is told to."""
+    upstream = Upstream(body)
+    upstream.status = status
+    with running(serving(upstream)):
+        yield upstream
