@@ -32,6 +32,12 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": 5},
     },
+    "redact and store the bodies that audit policies keep": {
+        "task": "tenants.drain_bodies",
+        "schedule": 2.0,
+        "options": {"expires": 5},
+    },
+    "delete bodies whose days are over": {"task": "tenants.expire_bodies", "schedule": crontab(minute=15)},
     "sweep the reservations of workers that are gone": {
         "task": "tenants.sweep_reservations",
         "schedule": 5.0,
@@ -79,6 +85,11 @@ app.conf.beat_schedule = {
         "task": "tenants.deliver_alerts",
         "schedule": 5.0,
         "options": {"expires": 5},
+    },
+    "judge alert rules": {
+        "task": "gateway_site.judge_alert_rules",
+        "schedule": 60.0,
+        "options": {"expires": 50},
     },
     "heartbeat": {"task": "gateway_site.heartbeat", "schedule": 5.0, "options": {"expires": 5}},
 }

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from django.templatetags.static import static
-from django.urls import reverse_lazy
 
 from gateway_site.env import (
     SettingError,
@@ -83,6 +82,13 @@ def postgres_from_url(url: str) -> dict[str, object]:
 DATABASE_URL = envstr("DATABASE_URL", "postgresql://localhost/tollgate") or ""
 VALKEY_URL = valkey_url() or "redis://127.0.0.1:6379/0"
 DATABASES = {"default": postgres_from_url(DATABASE_URL)}
+CACHES = {
+    "default": {
+        "BACKEND": "gateway_site.infra.cache.ForgivingCache",
+        "LOCATION": VALKEY_URL,
+        "KEY_PREFIX": "tollgate:cache",
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Applications ------------------------------------------------------------------------------------------
@@ -106,20 +112,27 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_prometheus",
     "channels",
+    "allauth",  # signing in
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",  # without its providers: ours loads `requests` when somebody comes that way
     "ninja",  # the pages of the control plane's API, from here and from nobody else's servers
 ]
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "gateway_site.content_policy.set_content_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "tenants.middleware.give_standing",
+    "gateway_site.sign_in_rules.keep_sign_in_rules",
     "gateway_site.middleware.name_actor",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -143,6 +156,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "gateway_site.sign_in_rules.console_around",
             ],
         },
     },
@@ -172,9 +186,59 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 # `check --deploy` asks for these only where https ends; HTTPS=1 turns them on.
 SILENCED_SYSTEM_CHECKS = [
-    "security.W008",
+    "security.W008",  # redirects belong in front of Tollgate: on the API host they break clients
+    "security.W005",  # what other hosts below this one speak
+    "security.W021",  # and lists of browsers' makers: not for us to promise
     *([] if HTTPS else ["security.W004", "security.W012", "security.W016"]),
 ]
+
+# --- Signing in --------------------------------------------------------------------------------------------
+
+SESSION_COOKIE_NAME = "__Host-tollgate" if HTTPS else "tollgate_session"  # __Host-: no other host can set it
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"  # Strict would lose who comes back from single sign-on
+SESSION_IDLE_SECONDS = envint("SESSION_IDLE_MINUTES", 120, minimum=1) * 60
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+CONSOLE_REQUIRES_TWO_FACTOR = envbool("CONSOLE_REQUIRES_TWO_FACTOR", False)
+
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]  # a kind of ModelBackend
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "admin:index"
+LOGOUT_REDIRECT_URL = ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_ADAPTER = "gateway_site.sign_in.AccountAdapter"
+ACCOUNT_FORMS = {"login": "gateway_site.sign_in_pages.LoginForm"}
+MFA_FORMS = {
+    "add_webauthn": "gateway_site.sign_in_pages.PasskeyForm",
+    "authenticate_webauthn": "gateway_site.sign_in_pages.PasskeySecondForm",
+    "login_webauthn": "gateway_site.sign_in_pages.PasskeyLoginForm",
+    "reauthenticate_webauthn": "gateway_site.sign_in_pages.PasskeyAgainForm",
+}
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]  # nobody signs up; allauth's checks want it to fit
+ACCOUNT_EMAIL_VERIFICATION = "none"  # operators, invitations and single sign-on vouch for addresses
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
+MFA_ADAPTER = "gateway_site.sign_in.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Tollgate"
+MFA_TOTP_TOLERANCE = 1  # clocks of phones are off by a few seconds
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG  # browsers allow passkeys over https, and on localhost
+
+OIDC_ISSUER = (envstr("OIDC_ISSUER") or "").rstrip("/")  # empty: no single sign-on
+OIDC_CLIENT_ID = envstr("OIDC_CLIENT_ID") or ""
+OIDC_CLIENT_SECRET = envstr("OIDC_CLIENT_SECRET") or ""
+OIDC_NAME = envstr("OIDC_NAME", "single sign-on")
+OIDC_ALLOWED_DOMAINS = [domain.lower() for domain in envlist("OIDC_ALLOWED_DOMAINS")]
+if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
+    raise SettingError("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.")
+SOCIALACCOUNT_ADAPTER = "gateway_site.sign_in.SingleSignOnAdapter"
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True}}
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_STORE_TOKENS = False
 
 # --- Data plane --------------------------------------------------------------------------------------------
 
@@ -257,24 +321,22 @@ STATUS_NAMES_PROVIDERS = envbool("STATUS_NAMES_PROVIDERS", False)  # /status tel
 # --- Console -----------------------------------------------------------------------------------------------
 
 
-def _link(title: str, icon: str, name: str) -> dict[str, object]:
-    app, model = name.rsplit("_", 1)
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse_lazy(f"admin:{name}_changelist"),
-        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
-    }
-
-
 UNFOLD = {
     "SITE_TITLE": "Tollgate",
     "DASHBOARD_CALLBACK": "gateway_site.home.home",
     "SITE_HEADER": "Tollgate",
-    "SITE_SUBHEADER": "LLM gateway",
+    "SITE_SUBHEADER": "gateway_site.navigation.whose_console",
     "SITE_ICON": lambda request: static("img/logo.svg"),
     "SITE_URL": None,
-    "STYLES": [lambda request: static("css/console.css")],
+    "ACCOUNT": {"navigation": [{"title": "Security", "link": "/admin/security/"}]},
+    "COMMAND": {"search_callback": "gateway_site.palette.find"},
+    "SCRIPTS": [lambda request: static("js/export_link.js")],
+    "STYLES": [
+        lambda request: static("css/console.css"),
+        lambda request: static("css/upstreams.css"),
+        lambda request: static("css/corner.css"),
+        lambda request: static("css/alerts.css"),
+    ],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/favicon.svg")}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
@@ -297,75 +359,6 @@ UNFOLD = {
     "SIDEBAR": {
         "show_search": True,
         "show_all_applications": False,
-        "navigation": [
-            {
-                "title": "Upstreams",
-                "items": [
-                    _link("Providers", "cloud", "providers_provider"),
-                    _link("Deployments", "deployed_code", "providers_deployment"),
-                    _link("Prices", "sell", "providers_modelprice"),
-                    {
-                        "title": "Queues",
-                        "icon": "hourglass_top",
-                        "link": reverse_lazy("queue"),
-                        "permission": lambda request: request.user.has_perm("providers.view_provider"),
-                    },
-                ],
-            },
-            {
-                "title": "Routing",
-                "items": [
-                    _link("Routes", "alt_route", "routing_route"),
-                    _link("Model aliases", "label", "routing_modelalias"),
-                    _link("Revisions", "history", "routing_configrevision"),
-                    _link("Health events", "monitor_heart", "routing_healthevent"),
-                    {
-                        "title": "Dry run",
-                        "icon": "conversion_path",
-                        "link": reverse_lazy("dry_run"),
-                        "permission": lambda request: request.user.has_perms(
-                            ("routing.view_route", "tenants.view_apikey")
-                        ),
-                    },
-                ],
-            },
-            {
-                "title": "Tenants",
-                "items": [
-                    _link("Tenants", "apartment", "tenants_tenant"),
-                    _link("Projects", "folder", "tenants_project"),
-                    _link("API keys", "key", "tenants_apikey"),
-                    _link("Rate limits", "speed", "tenants_ratelimit"),
-                    _link("Budgets", "savings", "tenants_budget"),
-                    _link("Alerts", "notifications", "tenants_budgetalert"),
-                    _link("Members", "group", "tenants_member"),
-                ],
-            },
-            {
-                "title": "Usage",
-                "items": [
-                    {
-                        "title": "Usage report",
-                        "icon": "monitoring",
-                        "link": reverse_lazy("usage"),
-                        "permission": lambda request: request.user.has_perm("tenants.view_usageday"),
-                    },
-                    _link("Usage records", "receipt_long", "tenants_usagerecord"),
-                    _link("Hourly usage", "schedule", "tenants_usagehour"),
-                    _link("Daily usage", "calendar_month", "tenants_usageday"),
-                    _link("Usage of end users", "groups", "tenants_usageenduserday"),
-                    _link("Stored responses", "inventory_2", "routing_storedresponse"),
-                ],
-            },
-            {
-                "title": "System",
-                "items": [
-                    _link("Users", "person", "tenants_user"),
-                    _link("Groups", "shield_person", "auth_group"),
-                    _link("Terms and privacy", "gavel", "tenants_legaldocument"),
-                    _link("Acceptances", "task_alt", "tenants_legalacceptance"),
-                ],
-            },
-        ],
+        "navigation": "gateway_site.navigation.navigation",
     },
 }

@@ -19,11 +19,13 @@ from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from gateway_site.infra import valkey
+from gateway_site.infra.actor import actor
 from gateway_site.infra.valkey import StoreUnavailable
 from routing.compiler import compile_snapshot, differences, find_errors
 from routing.models import ConfigChange, ConfigRevision
 from routing.snapshot import EMPTY, Snapshot, decode, encode
 from routing.snapshot_store import CHANNEL, NUMBER_KEY, SNAPSHOT_KEY
+from tenants.audit import audit
 
 log = structlog.get_logger("tollgate.configuration")
 
@@ -66,6 +68,8 @@ def publish(*, author: Any = None, note: str = "") -> Published:
             outcome = _let_wait(candidate, served)
         else:
             served, outcome = _publish(candidate, served)
+            if actor().name and served is not None and outcome.is_new:
+                audit("published", served, note=note)  # somebody asked; otherwise the changes themselves are noted
     if outcome.errors and outcome.draft is None:
         log.error("configuration_rejected", errors=outcome.errors)
     if served is not None:
@@ -96,6 +100,7 @@ def publish_draft(*, revision: ConfigRevision, approver: Any = None) -> Publishe
         draft.changed_by = _people(served)
         draft.status, draft.approved_by, draft.published_at = Status.PUBLISHED, approver, timezone.now()
         draft.save(update_fields=["changed_by", "status", "approved_by", "published_at"])
+        audit("published", draft)
         _consume(candidate, draft)
     announce(draft)
     return Published(number=draft.number, is_new=True)
@@ -132,6 +137,7 @@ def roll_back(*, revision: ConfigRevision, author: Any = None) -> Published:
             before=_readable(served),
             is_pinned=True,
         )
+        audit("rolled_back", again, to=revision.number)
     announce(again)
     return Published(number=again.number, is_new=True)
 

@@ -14,10 +14,12 @@ from gateway_site.infra import tasks
 from gateway_site.infra.actor import Actor, actor
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ConfigChange, ModelAlias, Route, RouteTarget
+from tenants.audit import watch
 
 log = structlog.get_logger("tollgate.configuration")
 
 CONFIGURATION = (Provider, Deployment, ModelPrice, Route, RouteTarget, ModelAlias)
+AUDITED = (Route, RouteTarget, ModelAlias)  # revisions have their verbs: published, rolled_back
 
 
 def connect() -> None:
@@ -25,6 +27,8 @@ def connect() -> None:
     for model in CONFIGURATION:
         for signal in (post_save, post_delete):
             signal.connect(_changed, sender=model, dispatch_uid=f"configuration-{model.__name__}")
+    for model in AUDITED:
+        watch(model)
 
 
 def _changed(sender: type, **_: Any) -> None:

@@ -20,7 +20,8 @@ def principals_changed(tenant_id: int, *, gone: Iterable[str] = ()) -> None:
 
     The generation goes up first: whoever read the database before now may no longer write what it read to the cache.
     """
-    digests = [*gone, *ApiKey.objects.for_tenant(tenant_id).values_list("digest", flat=True)]
+    stored = ApiKey.objects.for_tenant(tenant_id).values_list("digest", "previous_digest")
+    digests = [*gone, *(digest for pair in stored for digest in pair if digest is not None)]
     try:
         with valkey.connect(settings.VALKEY_URL) as client, client.pipeline(transaction=True) as pipeline:
             pipeline.incr(GENERATION_KEY)

@@ -197,7 +197,8 @@ def refusal_of(principal: Principal, now: float) -> GatewayError | None:
     if principal.is_revoked:
         return Unauthenticated(f"API key {principal.key_prefix}… was revoked.", code="revoked_api_key")
     if principal.expires_at is not None and principal.expires_at <= now:
-        return Unauthenticated(f"API key {principal.key_prefix}… has expired.", code="expired_api_key")
+        what = "was replaced by a new secret" if principal.is_replaced else "has expired"
+        return Unauthenticated(f"API key {principal.key_prefix}… {what}.", code="expired_api_key")
     if principal.is_suspended:
         return Forbidden(
             f"Tenant {principal.tenant!r} is suspended. Ask whoever runs this gateway.",

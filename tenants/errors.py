@@ -13,6 +13,7 @@
     ├── RateLimited             429  rate_limited, too_many_requests_at_once, request_exceeds_limit
     ├── ProviderSaturated       429  upstream_saturated
     ├── UpstreamFailed          502  upstream_unreachable, upstream_failed, upstream_auth_failed, upstream_cut
+    ├── RequestStopped          503
     ├── Unavailable             503  no_target_available, store_unavailable, limits_unavailable
     └── UpstreamTimeout         504
 
@@ -103,6 +104,18 @@ class ProviderSaturated(GatewayError):
 
 class UpstreamFailed(GatewayError):
     status, kind, code, retryable = 502, "upstream", "upstream_failed", True
+
+
+class RequestStopped(GatewayError):
+    """Somebody has stopped this request at the console; clients are told not to send it again by themselves."""
+
+    status, kind, code = 503, "server_error", "request_stopped"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This request was stopped at the gateway's console, by an operator or by a member of your organisation.",
+            headers={"x-should-retry": "false"},
+        )
 
 
 class Unavailable(GatewayError):

@@ -13,7 +13,8 @@ from tenants.models import LegalDocument, Tenant
 def default_text(kind: str) -> str:
     """Return the shipped document, with this deployment's own times in it."""
     days = Tenant._meta.get_field("response_retention_days").default
-    context = {"response_days": days, "records": _records(settings.USAGE_RETENTION_DAYS)}
+    body_days = Tenant._meta.get_field("audit_retention_days").default
+    context = {"response_days": days, "body_days": body_days, "records": _records(settings.USAGE_RETENTION_DAYS)}
     return render_to_string(f"legal/{LegalDocument.Kind(kind)}.md", context)
 
 

@@ -56,6 +56,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     key_models: tuple[str, ...] | None = None  # None: all of the tenant's
     expires_at: float | None = None  # seconds since 1970
     is_revoked: bool = False
+    is_replaced: bool = False  # called with the secret before the last rotation, which `expires_at` ends
     is_suspended: bool = False
     refuses_unpriced: bool = False
     bills_floor: bool = False  # for models without a price
@@ -66,6 +67,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     stores_responses: bool = True
     response_retention_days: int = 30
     refuses_without_valkey: bool = False
+    keeps_bodies: str = ""  # of its requests: "errors" or "all"; empty: none
     allows_catalogue: bool = False  # models without a route go to the provider that lists them
     priority: int = 1  # in queues: 0 low, 1 normal, 2 high
     may_trace: bool = False

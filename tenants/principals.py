@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from tenants.limits.money import to_nanos
 from tenants.limits.windows import WINDOW_MS
 from tenants.models import ApiKey, Budget, RateLimit, Tenant
@@ -16,8 +18,20 @@ def load_principal(digests: Sequence[str]) -> tuple[str, Principal | None]:
 
     When there is none: the first digest, which is the one that a key made later would get, and None.
     """
-    key = ApiKey.objects.with_owner().filter(digest__in=digests).first()
-    return (digests[0], None) if key is None else (key.digest, principal_of(key))
+    key = ApiKey.objects.with_owner().with_secret(digests).first()
+    if key is None:
+        return digests[0], None
+    if key.digest in digests:
+        return key.digest, principal_of(key)
+    assert key.previous_digest is not None  # or it had not been found
+    return key.previous_digest, _replaced(principal_of(key), key)
+
+
+def _replaced(principal: Principal, key: ApiKey) -> Principal:
+    """Return who calls with the secret before the last rotation: the same, but only up to a moment, caches or not."""
+    until = key.previous_until.timestamp() if key.previous_until is not None else 0.0
+    ends = until if principal.expires_at is None else min(until, principal.expires_at)
+    return structs.replace(principal, key_prefix=key.previous_prefix, expires_at=ends, is_replaced=True)
 
 
 def principal_of(key: ApiKey) -> Principal:
@@ -43,6 +57,7 @@ def principal_of(key: ApiKey) -> Principal:
         translation_policy=tenant.translation_policy,
         stores_responses=tenant.stores_responses,
         response_retention_days=tenant.response_retention_days,
+        keeps_bodies="" if tenant.audit_policy == Tenant.AuditPolicy.NONE else tenant.audit_policy,
         refuses_without_valkey=tenant.without_valkey == Tenant.WithoutValkey.REFUSE,
         allows_catalogue=tenant.allows_catalogue,
         priority=PRIORITIES[key.priority],

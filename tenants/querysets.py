@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from django.core.exceptions import ValidationError
@@ -31,6 +33,18 @@ class ApiKeyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         not_expired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
         return self.filter(not_expired, revoked_at__isnull=True)
 
+    def of_programs(self) -> Self:
+        """Keys that somebody made for a program, without those that the playground makes for people."""
+        return self.filter(purpose="")
+
+    def expiring_before(self, moment: datetime) -> Self:
+        """Keys that may be used now, and not after this moment."""
+        return self.active().filter(expires_at__lte=moment)
+
+    def with_secret(self, digests: Sequence[str]) -> Self:
+        """Keys whose secret has, or before the last rotation had, one of these digests."""
+        return self.filter(models.Q(digest__in=digests) | models.Q(previous_digest__in=digests))
+
     def with_owner(self) -> Self:
         """Tenant and project in the same query."""
         return self.select_related("tenant", "project")
@@ -38,6 +52,18 @@ class ApiKeyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
 
 class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
     """Questions about usage records; their conditions are those of the partial indexes of the ledger's migrations."""
+
+    def failed(self) -> Self:
+        """Requests that neither were served nor left by their client; corrections, too."""
+        return self.exclude(outcome="served").exclude(outcome="client_gone")
+
+    def slow(self) -> Self:
+        """Requests that took a minute or longer."""
+        return self.filter(latency_ms__gte=60_000)
+
+    def dear(self) -> Self:
+        """Requests that cost one or more, in whatever currency."""
+        return self.filter(cost__gte=1)
 
     def translated(self) -> Self:
         """Requests whose upstream was asked in another dialect than the client's."""
@@ -68,6 +94,19 @@ class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         return self.traced().annotate(attempt_count=attempts).filter(attempt_count__gt=1)
 
 
+class RequestBodyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
+    """Questions about bodies that are kept; how long a tenant keeps them holds for those that are there already."""
+
+    def kept(self) -> Self:
+        """Those whose days are not over."""
+        days = models.Func(
+            models.F("tenant__audit_retention_days"),
+            template="make_interval(days => %(expressions)s)",
+            output_field=models.DurationField(),
+        )
+        return self.filter(started_at__gt=Now() - days)
+
+
 class ScopedRuleQuerySet[M: models.Model](TenantScopedQuerySet[M]):
     """Limits and budgets: rules that belong to a tenant, one of its projects or one of its keys."""
 
@@ -78,6 +117,22 @@ class ScopedRuleQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         if key.project_id is not None:
             own |= models.Q(project=key.project_id)
         return self.filter(tenant_wide | own, tenant=key.tenant_id).order_by("pk")
+
+
+class AlertIncidentQuerySet[M: models.Model](TenantScopedQuerySet[M]):
+    """Questions about what alert rules have found."""
+
+    def firing(self) -> Self:
+        """Those that go on."""
+        return self.filter(resolved_at=None)
+
+
+class AlertSilenceQuerySet[M: models.Model](TenantScopedQuerySet[M]):
+    """Questions about silences."""
+
+    def on_at(self, moment: datetime) -> Self:
+        """Those that hold at a moment."""
+        return self.filter(starts_at__lte=moment, ends_at__gt=moment)
 
 
 class LegalDocumentQuerySet[M: models.Model](models.QuerySet[M]):

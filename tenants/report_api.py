@@ -1,5 +1,6 @@
-"""GET /api/v1/usage, of the control plane: usage of all tenants, for operators."""
+"""GET /api/v1/usage, of the control plane: usage of all tenants for operators, of their own for members."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -10,10 +11,12 @@ from pydantic import Field
 
 from tenants.report_files import as_csv, as_json
 from tenants.report_question import GROUPS, MOST_ROWS, USUAL_ROWS, ReportRefused, read_question, single_values
-from tenants.reports import Report, usage_report
+from tenants.reports import Report, usage_report, without
+from tenants.standing import standing_of
 
 router = Router(tags=["usage"])
 PERMISSION = "tenants.view_usageday"
+OPERATORS_MONEY = ("cost_price", "margin")
 
 
 class UsageQuestion(Schema):
@@ -38,8 +41,15 @@ class UsageQuestion(Schema):
 
 
 def may_see_usage(user: Any) -> bool:
-    """Operators that may view daily usage."""
-    return bool(user.is_active and user.is_staff and user.has_perm(PERMISSION))
+    """Operators and members that may view daily usage."""
+    return standing_of(user).is_somebody and bool(user.has_perm(PERMISSION))
+
+
+def report_for(user: Any, parameters: Mapping[str, str]) -> Report:
+    """Return what somebody asks for; members learn of their own tenant only, and not what the operator pays."""
+    standing = standing_of(user)
+    report = usage_report(read_question(parameters, now=timezone.now(), only=standing.tenant))
+    return report if standing.is_operator else without(report, OPERATORS_MONEY)
 
 
 @router.get("/usage", summary="Usage by tenant, project, API key, end user, model, provider, deployment, day or hour")
@@ -48,10 +58,10 @@ def get_usage(request: HttpRequest, asked: Query[UsageQuestion]) -> HttpResponse
     if not may_see_usage(request.user):
         raise HttpError(403, "Usage takes the right to view daily usage.")
     try:
-        question = read_question(single_values(request.GET), now=timezone.now())
+        report = report_for(request.user, single_values(request.GET))
     except ReportRefused as error:
         raise ValidationError([{"loc": (error.parameter,), "msg": error.message}]) from None
-    report = usage_report(question)
+    question = report.question
     headers = {"cache-control": "no-store"}
     if report.next is not None:
         following = request.GET.copy()

@@ -87,8 +87,11 @@ def single_values(query: QueryDict) -> dict[str, str]:
     return {name: str(value) for name, value in query.items()}
 
 
-def read_question(parameters: Mapping[str, str], *, now: datetime) -> Question:
-    """Return what is asked; raises ReportRefused naming the parameter that makes no sense."""
+def read_question(parameters: Mapping[str, str], *, now: datetime, only: Tenant | None = None) -> Question:
+    """Return what is asked; raises ReportRefused naming the parameter that makes no sense.
+
+    `only` is the tenant of a member, who is told of no other; None asks for an operator.
+    """
     given = {name: text.strip() for name, text in parameters.items() if text.strip()}
     for name, text in given.items():
         _check_text(name, text)
@@ -99,7 +102,7 @@ def read_question(parameters: Mapping[str, str], *, now: datetime) -> Question:
         begins=begins,
         ends=ends,
         group_by=group_by,
-        filters=_filters(given),
+        filters=_filters(given) if only is None else _own_filters(given, only),
         order=order,
         limit=_number(given, "limit", MOST_ROWS) or USUAL_ROWS,
         after=_position(given["after"], group_by, order) if "after" in given else None,
@@ -243,6 +246,14 @@ def _filters(given: Mapping[str, str]) -> dict[str, Any]:
     if "tenant" in given:
         filters["tenant_id"] = _tenant(given)
     return filters
+
+
+def _own_filters(given: Mapping[str, str], only: Tenant) -> dict[str, Any]:
+    """Read filters of one who has one tenant, and does not learn which others there are."""
+    for name, own in (("tenant", only.slug), ("tenant_id", f"{only.pk}")):
+        if given.get(name, own) != own:
+            raise ReportRefused(name, f"you are no member of a tenant {given[name]!r}.")
+    return {**_filters(given), "tenant_id": only.pk}
 
 
 def _tenant(given: Mapping[str, str]) -> int:

@@ -4,8 +4,8 @@ Currencies are never added up: every row and every total is of one. Pages are fo
 so the thousandth takes no longer than the first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -88,11 +88,26 @@ def usage_report(question: Question) -> Report:
     )
 
 
-def recent_values(column: str) -> list[str]:
-    """Return what stood in a column of daily usage (alias, provider, deployment) in the last 31 days, the first so many."""
+def recent_values(column: str, tenant_id: int | None = None) -> list[str]:
+    """Return what stood in a column of daily usage (alias, provider, deployment) in the last 31 days, the first so many.
+
+    Of one tenant, or of all.
+    """
     since = datetime.now(UTC) - timedelta(days=RECENT_DAYS)
-    found = UsageDay.objects.filter(starts_at__gte=since).order_by(column).values_list(column, flat=True).distinct()
-    return list(found[:MOST_CHOICES])
+    found = UsageDay.objects.filter(starts_at__gte=since)
+    if tenant_id is not None:
+        found = found.filter(tenant=tenant_id)
+    return list(found.order_by(column).values_list(column, flat=True).distinct()[:MOST_CHOICES])
+
+
+def without(report: Report, hidden: Collection[str]) -> Report:
+    """Return a report without some columns."""
+
+    def kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{name: value for name, value in row.items() if name not in hidden} for row in rows]
+
+    columns = tuple(name for name in report.columns if name not in hidden)
+    return replace(report, columns=columns, rows=kept(report.rows), totals=kept(report.totals))
 
 
 def hours_with(

@@ -3,13 +3,33 @@
 from functools import partial
 from typing import Any
 
+from django.contrib.auth.models import Group
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from tenants.announcements import principals_changed
-from tenants.models import ApiKey, Budget, Project, RateLimit, Tenant
+from tenants.audit import note_failed_sign_in, note_sign_in, note_sign_out, watch
+from tenants.models import (
+    AlertChannel,
+    AlertRule,
+    AlertSilence,
+    ApiKey,
+    ApiToken,
+    Budget,
+    CreditTopUp,
+    Invitation,
+    LegalDocument,
+    Member,
+    Project,
+    RateLimit,
+    Tenant,
+    User,
+)
+from tenants.playground_keys import end_playground_keys
 
 OWNED = (ApiKey, Budget, Project, RateLimit)
+AUDITED = (Project, Member, RateLimit, Budget, CreditTopUp, LegalDocument, Group)  # and below, with more to say
 
 
 def connect() -> None:
@@ -17,6 +37,33 @@ def connect() -> None:
     for model in (Tenant, *OWNED):
         post_save.connect(_saved, sender=model, dispatch_uid=f"principals-saved-{model.__name__}")
         post_delete.connect(_deleted, sender=model, dispatch_uid=f"principals-deleted-{model.__name__}")
+    post_save.connect(_membership_changed, sender=Member, dispatch_uid="playground-keys-role")
+    post_delete.connect(_membership_changed, sender=Member, dispatch_uid="playground-keys-left")
+    _keep_trail()
+
+
+def _membership_changed(sender: type, instance: Any, **_: Any) -> None:
+    """Who leaves a tenant, or may only look at it from now on, does not go on in the playground."""
+    if not Member.objects.filter(pk=instance.pk).exclude(role=Member.Role.VIEWER).exists():
+        end_playground_keys(tenant_id=instance.tenant_id, user_id=instance.user_id)
+
+
+def _keep_trail() -> None:
+    """Note who changes what; usage, spending and what else the gateway writes by itself has ledgers of its own."""
+    for model in AUDITED:
+        watch(model)
+    # The webhook's address may be a secret, as those of chat services are.
+    watch(Tenant, secret=("alert_webhook",), verbs={"suspended_at": ("suspended", "resumed")})
+    watch(ApiKey, verbs={"revoked_at": "revoked", "digest": "rotated"})
+    watch(ApiToken, ignored=("last_used_at",), verbs={"revoked_at": "revoked"})
+    watch(AlertRule)
+    watch(AlertSilence)
+    watch(AlertChannel, secret=("address_hint",))
+    watch(Invitation, ignored=("mailed_at",), verbs={"accepted_at": "accepted", "withdrawn_at": "withdrawn"})
+    watch(User, ignored=("last_login",))
+    user_logged_in.connect(note_sign_in, dispatch_uid="audit-signed-in")
+    user_logged_out.connect(note_sign_out, dispatch_uid="audit-signed-out")
+    user_login_failed.connect(note_failed_sign_in, dispatch_uid="audit-sign-in-failed")
 
 
 def _saved(sender: type, instance: Any, **_: Any) -> None:
@@ -24,7 +71,7 @@ def _saved(sender: type, instance: Any, **_: Any) -> None:
 
 
 def _deleted(sender: type, instance: Any, **_: Any) -> None:
-    _announce(_tenant_id(instance), (instance.digest,) if isinstance(instance, ApiKey) else ())
+    _announce(_tenant_id(instance), instance.digests if isinstance(instance, ApiKey) else ())
 
 
 def _announce(tenant_id: int, gone: tuple[str, ...] = ()) -> None:

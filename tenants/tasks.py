@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from gateway_site.infra import valkey
 from gateway_site.infra.valkey import StoreUnavailable
-from tenants import alert_delivery, counters
+from tenants import alert_delivery, alert_messages, bodies, counters
 from tenants.counters import sweep
 from tenants.ledger import drain, ensure_partition
 from tenants.retention import expire
@@ -39,6 +39,26 @@ def expire_usage() -> None:
         log.error("usage_not_expired", reason=str(error).strip())  # the days wait, and are tried again tomorrow
 
 
+@shared_task(name="tenants.drain_bodies")
+def drain_bodies() -> None:
+    """Redact the bodies that audit policies keep, and move them from Valkey to their table."""
+    try:
+        with valkey.connect(settings.VALKEY_URL) as client:
+            bodies.drain(client)
+    except (OperationalError, StoreUnavailable) as error:
+        log.error("bodies_not_drained", reason=str(error).strip())  # they wait, and are tried again in seconds
+
+
+@shared_task(name="tenants.expire_bodies")
+def expire_bodies() -> None:
+    """Delete the bodies whose days are over."""
+    try:
+        if count := bodies.expire():
+            log.info("bodies_expired", count=count)
+    except OperationalError as error:
+        log.error("bodies_not_expired", reason=str(error).strip())  # tried again within the hour
+
+
 @shared_task(name="tenants.sweep_reservations")
 def sweep_reservations() -> None:
     """End the reservations of workers that are gone, and count what was spent if Valkey has come up without it."""
@@ -63,8 +83,9 @@ def make_partitions() -> None:
 
 @shared_task(name="tenants.deliver_alerts")
 def deliver_alerts() -> None:
-    """Tell tenants of the thresholds that their budgets have crossed."""
+    """Tell tenants of the thresholds that their budgets have crossed, and channels of what alert rules have found."""
     try:
         alert_delivery.deliver_alerts()
+        alert_messages.deliver_messages()
     except OperationalError as error:
         log.error("alerts_not_delivered", reason=str(error).strip())  # they wait, and are tried again in seconds

@@ -1,3 +1,31 @@
-from tenants.admin import alerts, api_key, ledger, legal, limits, member, project, tenant, user
+from tenants.admin import (
+    alert_rules,
+    alerts,
+    api_key,
+    api_token,
+    audit,
+    invitation,
+    ledger,
+    legal,
+    limits,
+    member,
+    project,
+    tenant,
+    user,
+)
 
-__all__ = ["alerts", "api_key", "ledger", "legal", "limits", "member", "project", "tenant", "user"]
+__all__ = [
+    "alert_rules",
+    "alerts",
+    "api_key",
+    "api_token",
+    "audit",
+    "invitation",
+    "ledger",
+    "legal",
+    "limits",
+    "member",
+    "project",
+    "tenant",
+    "user",
+]

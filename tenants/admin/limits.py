@@ -255,7 +255,8 @@ class BudgetAdmin(ScopedRuleAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Budget | None = None) -> Any:
         """A budget that does not exist yet has spent nothing."""
-        return self.fieldsets if obj is not None else self.fieldsets[1:]
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj is not None else fieldsets[1:]
 
     def get_inlines(self, request: HttpRequest, obj: Budget | None) -> Any:
         if obj is None:

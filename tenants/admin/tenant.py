@@ -16,11 +16,13 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelect2Widget, UnfoldAdminTextInputWidget
 
 from gateway_site.infra.admin import Admin, badge
+from tenants.admin.acting import ActingMixin
 from tenants.admin.api_key import ApiKeyRows
 from tenants.admin.limits import TenantBudgetRows, TenantRateLimitRows
 from tenants.admin.member import MemberRows
 from tenants.admin.project import ProjectRows
-from tenants.admin.scope import ScopedMixin
+from tenants.admin.scope import ScopedMixin, standing_in, without
+from tenants.admin.tenant_overview import overview_context
 from tenants.models import Tenant
 from tenants.webhook_signature import make_secret
 
@@ -51,8 +53,10 @@ class SuspendedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Tenant)
-class TenantAdmin(ScopedMixin, Admin):
+class TenantAdmin(ActingMixin, ScopedMixin, Admin):
     tenant_path = "pk"
+    operator_fields = ("unpriced_policy", "floor_input", "floor_output", "floor_currency", "without_valkey")
+    operator_decides = ("slug", "allowed_models", "allows_catalogue", "translation_policy")
     form = TenantForm
     list_display = ("slug", "name", "status", "may_use", "timezone", "created_at")
     list_display_links = ("slug", "name")
@@ -61,8 +65,10 @@ class TenantAdmin(ScopedMixin, Admin):
     prepopulated_fields = {"slug": ("name",)}
     readonly_fields = ("status", "suspended_reason", "webhook_secret", "created_at")
     actions = ("suspend_selected", "resume_selected")
-    actions_detail = ("add_api_key", "new_webhook_secret", "suspend", "resume")
-    actions_row = ("add_api_key", "suspend", "resume")
+    actions_detail = ("add_api_key", "act_as_owner", "new_webhook_secret", "suspend", "resume")
+    actions_list = ("export_csv",)
+    csv_fields = ("slug", "name", "timezone", "suspended_at", "created_at")
+    actions_row = ("add_api_key", "act_as_owner", "suspend", "resume")
     inlines = (ProjectRows, ApiKeyRows, TenantRateLimitRows, TenantBudgetRows, MemberRows)
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
@@ -70,11 +76,19 @@ class TenantAdmin(ScopedMixin, Admin):
         what = (None, {"fields": (("name", "slug"), "timezone")})
         floor = ("unpriced_policy", ("floor_input", "floor_output", "floor_currency"))
         uses = ("allowed_models", "allows_catalogue", "translation_policy", *floor, "without_valkey")
-        may = ("What it may use", {"fields": uses})
-        kept = ("Stored responses", {"fields": (("stores_responses", "response_retention_days"),)})
+        may = ("What it may use", {"classes": ["tab"], "fields": uses})
+        bodies = (
+            ("audit_policy", "audit_retention_days"),
+            ("audit_redacts_personal", "audit_redacts_media"),
+        )
+        responses = ("stores_responses", "response_retention_days")
+        kept = ("What is kept of requests", {"classes": ["tab"], "fields": (*bodies, responses)})
         webhook = "alert_webhook" if obj is None else ("alert_webhook", "webhook_secret")
-        alerts = ("Alerts of budgets", {"fields": ("alert_emails", webhook)})
-        return (what, may, kept, alerts) if obj is None else (status, what, may, kept, alerts)
+        alerts = ("Alerts of budgets", {"classes": ["tab"], "fields": ("alert_emails", webhook)})
+        signing_in = ("Signing in", {"classes": ["tab"], "fields": (("requires_two_factor", "requires_sso"),)})
+        fieldsets: tuple[Any, ...] = (what, may, kept, alerts, signing_in)
+        fieldsets = fieldsets if obj is None else (status, *fieldsets)
+        return fieldsets if standing_in(request).is_operator else without(fieldsets, self.operator_fields)
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
         """A tenant that does not exist yet has no keys to show."""
@@ -86,6 +100,17 @@ class TenantAdmin(ScopedMixin, Admin):
         useless = "_suspend" if is_suspended else "_resume"
         actions = super().get_actions_detail(request, object_id)
         return [action for action in actions if not action.action_name.endswith(useless)]
+
+    change_form_before_template = "admin/tenants/tenant/overview.html"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """With how it stands at the top; who sends the form has seen that."""
+        tenant = self.get_object(request, object_id) if request.method == "GET" else None
+        if tenant is not None and self.has_view_permission(request, tenant):
+            extra_context = {**(extra_context or {}), **overview_context(request, tenant)}
+        return super().change_view(request, object_id, form_url, extra_context)
 
     @display(description="Status")
     def status(self, tenant: Tenant) -> str:
@@ -130,7 +155,7 @@ class TenantAdmin(ScopedMixin, Admin):
     @action(
         description="Suspend",
         icon="pause",
-        permissions=["change"],
+        permissions=["operate"],
         variant=ActionVariant.DANGER,
         dialog={
             "title": "Suspend this tenant?",
@@ -147,7 +172,7 @@ class TenantAdmin(ScopedMixin, Admin):
     @action(
         description="Resume",
         icon="play_arrow",
-        permissions=["change"],
+        permissions=["operate"],
         dialog={
             "title": "Resume this tenant?",
             "description": "Its keys are accepted again.",
@@ -158,10 +183,10 @@ class TenantAdmin(ScopedMixin, Admin):
         self.act(request, [self.load(request, object_id)], Tenant.resume, "Resumed")
         return self.leave_dialog(request)
 
-    @admin.action(description="Suspend selected tenants", permissions=["change"])
+    @admin.action(description="Suspend selected tenants", permissions=["operate"])
     def suspend_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         self.act(request, queryset.filter(suspended_at__isnull=True), Tenant.suspend, "Suspended")
 
-    @admin.action(description="Resume selected tenants", permissions=["change"])
+    @admin.action(description="Resume selected tenants", permissions=["operate"])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         self.act(request, queryset.filter(suspended_at__isnull=False), Tenant.resume, "Resumed")

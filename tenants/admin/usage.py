@@ -11,14 +11,14 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from gateway_site.infra.admin import plain
+from tenants.admin.scope import standing_in
 from tenants.admin.trace import table, words
-from tenants.report_api import may_see_usage
-from tenants.report_question import GROUPS, MOST_ROWS, ReportRefused, read_question, single_values
-from tenants.reports import MONEY, Report, usage_report
+from tenants.report_api import may_see_usage, report_for
+from tenants.report_question import GROUPS, MOST_ROWS, ReportRefused, single_values
+from tenants.reports import MONEY, Report
 
 TITLE = "Usage report"
 ROWS = 100
@@ -53,24 +53,31 @@ class UsageForm(forms.Form):
     deployment = _text("Deployment", "slug")
     currency = _text("Currency", "USD")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, is_of_all: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Named as Python does not let attributes be.
         times = {"from": _text("From", "2026-11-01"), "to": _text("To, included", "2026-11-30")}
         self.fields = {"group_by": self.fields.pop("group_by"), **times, **self.fields}
+        if not is_of_all:  # who has one tenant does not choose one
+            del self.fields["tenant"]
+            group_by: Any = self.fields["group_by"]
+            group_by.choices = [choice for choice in group_by.choices if choice[0] != "tenant"]
 
 
 def usage_page(request: HttpRequest) -> HttpResponse:
     """Show a page of a report."""
     if not may_see_usage(request.user):
         raise PermissionDenied
+    is_of_all = standing_in(request).is_operator
+    initial = {"group_by": "day", "order": "key", **request.GET.dict()}
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": TITLE,
-        "form": UsageForm(initial={"group_by": "day", "order": "key", **request.GET.dict()}),
+        "form": UsageForm(initial=initial, is_of_all=is_of_all),
+        "is_of_all": is_of_all,
     }
     try:
-        report = usage_report(read_question({**single_values(request.GET), "limit": f"{ROWS}"}, now=timezone.now()))
+        report = report_for(request.user, {**single_values(request.GET), "limit": f"{ROWS}"})
     except ReportRefused as error:
         return TemplateResponse(request, "admin/usage.html", {**context, "error": str(error)}, status=422)
     return TemplateResponse(request, "admin/usage.html", {**context, **_shown(report, request.GET)})

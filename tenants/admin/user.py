@@ -19,7 +19,7 @@ class UserAdmin(DjangoUserAdmin, Admin):
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("username", "password")}),
-        ("Person", {"fields": (("first_name", "last_name"), "email")}),
+        ("Person", {"fields": (("first_name", "last_name"), ("email", "email_is_proven"))}),
         ("Access", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
         ("Dates", {"fields": (("last_login", "date_joined"),)}),
     )

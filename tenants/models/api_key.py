@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -23,6 +24,10 @@ class ApiKey(models.Model):
         NORMAL = "normal", "Normal"
         HIGH = "high", "High"
 
+    class Purpose(models.TextChoices):
+        PROGRAM = "", "A program's"
+        PLAYGROUND = "playground", "Made by the playground for a person"
+
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="api_keys")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="api_keys")
     name = models.CharField(max_length=100)
@@ -30,6 +35,15 @@ class ApiKey(models.Model):
     pepper_id = models.CharField(max_length=8, editable=False)
     prefix = models.CharField(max_length=16, editable=False, help_text="How the key begins, to recognise it.")
     last_four = models.CharField(max_length=4, editable=False)
+    # The secret before the last rotation: the same key, up to a moment.
+    previous_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
+    previous_pepper_id = models.CharField(max_length=8, blank=True, editable=False)
+    previous_prefix = models.CharField(max_length=16, blank=True, editable=False)
+    previous_last_four = models.CharField(max_length=4, blank=True, editable=False)
+    previous_until = models.DateTimeField(null=True, blank=True, editable=False)
+    purpose = models.CharField(
+        max_length=16, choices=Purpose.choices, default=Purpose.PROGRAM, blank=True, editable=False
+    )
     allowed_models = ArrayField(
         models.CharField(max_length=200),
         null=True,
@@ -68,6 +82,21 @@ class ApiKey(models.Model):
         return f"{self.prefix}…{self.last_four}"
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """What its secret, and the one before, are found by."""
+        return tuple(digest for digest in (self.digest, self.previous_digest) if digest)
+
+    @property
+    def previous_hint(self) -> str:
+        """What may be shown of the secret that was replaced; empty: there was none."""
+        return f"{self.previous_prefix}…{self.previous_last_four}" if self.previous_digest else ""
+
+    @property
+    def is_overlapping(self) -> bool:
+        """Whether the secret that was replaced works beside the new one."""
+        return self.status == "active" and self.previous_until is not None and self.previous_until > timezone.now()
+
+    @property
     def status(self) -> str:
         """`active`, `revoked` or `expired`."""
         if self.revoked_at is not None:
@@ -82,8 +111,25 @@ class ApiKey(models.Model):
         self.digest, self.pepper_id = keys.digest(secret, pepper.value), pepper.id
         self.prefix, self.last_four = keys.prefix(secret), secret[-4:]
 
+    def put_secret_aside(self, until: datetime) -> None:
+        """Let the secret work up to a moment although another one is about to be set."""
+        self.previous_digest, self.previous_pepper_id = self.digest, self.pepper_id
+        self.previous_prefix, self.previous_last_four = self.prefix, self.last_four
+        self.previous_until = until
+
+    def forget_previous(self) -> None:
+        """Know no secret but the one that is set."""
+        self.previous_digest = self.previous_until = None
+        self.previous_pepper_id = self.previous_prefix = self.previous_last_four = ""
+
+    def end_overlap(self) -> None:
+        """Refuse the secret that was replaced from now on."""
+        if self.previous_until is not None and self.previous_until > timezone.now():
+            self.previous_until = timezone.now()
+            self.save(update_fields=["previous_until"])
+
     def revoke(self) -> None:
-        """Refuse the key from now on; workers hear of it at once."""
+        """Refuse the key from now on, with either secret; workers hear of it at once."""
         if self.revoked_at is None:
             self.revoked_at = timezone.now()
             self.save(update_fields=["revoked_at"])

@@ -141,6 +141,7 @@ class UsageRecord(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-started_at", "-request_id"]
+        verbose_name = "request"
 
     def __str__(self) -> str:
         return self.request_id.hex
@@ -266,3 +267,105 @@ class UsageEndUserDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day:%Y-%m-%d} {self.end_user}"
+
+
+ALL_TENANTS = 0  # stands for a tenant's id where a row is of all tenants together
+
+
+def _histogram() -> ArrayField:
+    # Who reads it: `tenants/latency.py`, which says what is counted where.
+    return ArrayField(models.IntegerField(), default=list)
+
+
+class UsageOverview(models.Model):
+    """Coarse sums for the console's first page: of each tenant, and of all tenants together (tenant 0).
+
+    However many keys and end users there are, a period has one row per tenant, alias, provider and currency. Latencies
+    are histograms, of which percentiles are read; corrections and lost requests are not in those.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    starts_at = models.DateTimeField()
+    tenant = _tenant()
+    alias = models.CharField(max_length=200)
+    provider = models.CharField(max_length=63, blank=True)
+    currency = models.CharField(max_length=3, default="USD")
+    requests = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0, help_text="Requests of models without a price.")
+    input_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cost = _money()
+    cost_price = _money()
+    latency = _histogram()
+    first_token = _histogram()
+
+    objects: ClassVar = TenantScopedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        default_permissions = ()
+        ordering: ClassVar = ["-starts_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d %H:%M} {self.alias}"
+
+
+OVERVIEW_KEY = ("tenant", "starts_at", "alias", "provider", "currency")
+
+
+class UsageOverviewHour(UsageOverview):
+    """What one hour (UTC) was like."""
+
+    class Meta(UsageOverview.Meta):
+        constraints: ClassVar = [models.UniqueConstraint(fields=OVERVIEW_KEY, name="usage_overview_hour_key")]
+        indexes: ClassVar = [models.Index(fields=["starts_at"], name="usage_overview_hour_time")]
+
+
+class UsageOverviewDay(UsageOverview):
+    """What one day (UTC) was like."""
+
+    class Meta(UsageOverview.Meta):
+        constraints: ClassVar = [models.UniqueConstraint(fields=OVERVIEW_KEY, name="usage_overview_day_key")]
+        indexes: ClassVar = [models.Index(fields=["starts_at"], name="usage_overview_day_time")]
+
+
+class UsageTotal(models.Model):
+    """What each tenant used and spent, whatever it was: narrow rows, so that all tenants can be compared at a glance."""
+
+    id = models.BigAutoField(primary_key=True)
+    starts_at = models.DateTimeField()
+    tenant = _tenant()
+    currency = models.CharField(max_length=3, default="USD")
+    requests = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+    cost = _money()
+
+    objects: ClassVar = TenantScopedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        default_permissions = ()
+        ordering: ClassVar = ["-starts_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d %H:%M} {self.tenant_id}"
+
+
+TOTAL_KEY = ("starts_at", "tenant", "currency")
+
+
+class UsageTotalHour(UsageTotal):
+    """What one hour (UTC) came to."""
+
+    class Meta(UsageTotal.Meta):
+        constraints: ClassVar = [models.UniqueConstraint(fields=TOTAL_KEY, name="usage_total_hour_key")]
+
+
+class UsageTotalDay(UsageTotal):
+    """What one day (UTC) came to."""
+
+    class Meta(UsageTotal.Meta):
+        constraints: ClassVar = [models.UniqueConstraint(fields=TOTAL_KEY, name="usage_total_day_key")]

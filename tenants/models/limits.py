@@ -164,7 +164,7 @@ class Budget(ScopedRule):
         ordering: ClassVar = ["tenant", "pk"]
 
     def __str__(self) -> str:
-        amount = f"{self.amount.normalize():f} {self.currency}"
+        amount = f"{Decimal(self.amount).normalize():f} {self.currency}"
         if self.period == self.Period.CREDIT:
             return f"{amount} of prepaid credit"
         return (
@@ -272,6 +272,8 @@ class BudgetSpend(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-starts_at", "counter"]
+        # Of what counts now, few slots of many: see `tenants/burn_down.py`.
+        indexes: ClassVar = [models.Index(fields=["starts_at"], name="budget_spend_slot")]
 
     def __str__(self) -> str:
         return self.counter

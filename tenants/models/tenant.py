@@ -29,6 +29,12 @@ class User(AbstractUser):
     Operators have Django's permissions; who looks with a role's eyes (`tenants/standing.py`) has that role's, and no others.
     """
 
+    email_is_proven = models.BooleanField(
+        "e-mail address is proven",
+        default=True,
+        help_text="Single sign-on finds the account by its address; not while somebody else may have chosen the address.",
+    )
+
     standing: Standing | None = None  # given by the middleware
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
@@ -89,6 +95,11 @@ class Tenant(models.Model):
         FLOOR = "floor", "Bill models without a price at the tenant's floor"
         REFUSE = "refuse", "Refuse models without a price"
 
+    class AuditPolicy(models.TextChoices):
+        NONE = "none", "Nothing"
+        ERRORS = "errors", "Of requests that failed"
+        ALL = "all", "Of all requests"
+
     class WithoutValkey(models.TextChoices):
         LOCAL = "local", "Serve; each worker enforces its share of the limits"
         REFUSE = "refuse", "Refuse until limits can be enforced exactly"
@@ -119,6 +130,29 @@ class Tenant(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(365)],
         help_text="Days until a stored response is deleted.",
     )
+    audit_policy = models.CharField(
+        "bodies that are kept",
+        max_length=8,
+        choices=AuditPolicy.choices,
+        default=AuditPolicy.NONE,
+        help_text="Whose prompts and answers are kept to be read here: redacted, encrypted, and for some days.",
+    )
+    audit_retention_days = models.PositiveSmallIntegerField(
+        "days that they are kept",
+        default=7,
+        validators=[MinValueValidator(1), MaxValueValidator(90)],
+        help_text="Days until a body that was kept is deleted.",
+    )
+    audit_redacts_personal = models.BooleanField(
+        "redact personal data",
+        default=True,
+        help_text="Replace e-mail addresses and card numbers before a body is stored; keys and tokens always are.",
+    )
+    audit_redacts_media = models.BooleanField(
+        "leave media out",
+        default=True,
+        help_text="Replace images, audio and files in a body by their type and size.",
+    )
     without_valkey = models.CharField(
         "while Valkey is away",
         max_length=8,
@@ -144,6 +178,16 @@ class Tenant(models.Model):
         help_text="An address that is told the same, signed with the webhook's secret.",
     )
     alert_secret_encrypted = models.TextField(blank=True, editable=False)
+    requires_two_factor = models.BooleanField(
+        "second factor required",
+        default=False,
+        help_text="Its members see nothing before they have set up an authenticator app or a passkey.",
+    )
+    requires_sso = models.BooleanField(
+        "single sign-on required",
+        default=False,
+        help_text="Its members must come by single sign-on; a password alone lets nobody in.",
+    )
     suspended_at = models.DateTimeField(null=True, blank=True, help_text="Set: all its keys are refused with 403.")
     suspended_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -21,6 +21,8 @@ NAMES = (
     "CAREFUL",
     "CURIOUS",
     "PICKY",
+    "KEEPER",
+    "TROUBLED",
 )
 
 
@@ -43,6 +45,8 @@ class Keys:
     careful: str
     curious: str
     picky: str
+    keeper: str
+    troubled: str
 
 
 @pytest.fixture(scope="session")

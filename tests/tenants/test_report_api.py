@@ -135,11 +135,27 @@ def test_a_parameter_that_makes_no_sense_is_named(operator, parameter, query):
     assert error["message"].startswith(f"{parameter}: ")
 
 
-def test_strangers_and_members_read_nothing(alice: Tenant, bob: User):
-    assert Client().get(URL).status_code == 401
+@pytest.mark.usefixtures("_used")
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_member_reads_their_own_tenant_s_usage_and_not_what_the_operator_pays(bob: User, charlie: Tenant, form):
     member = Client()
     member.force_login(bob)
-    assert member.get(URL).status_code == 401
+    answer = member.get(f"{URL}?group_by=tenant&format={form}").content.decode()
+    assert "alice" in answer
+    for secret in ("charlie", "cost_price", "margin", "0.000000001"):
+        assert secret not in answer
+    own = member.get(f"{URL}?group_by=tenant&tenant=alice").json()
+    assert [(row["tenant"], row["requests"]) for row in own["rows"]] == [("alice", 2)]
+    for query in (f"tenant_id={charlie.pk}", "tenant=charlie", "tenant=nobody"):
+        refusal = member.get(f"{URL}?{query}")
+        assert refusal.status_code == 422
+        assert "you are no member of a tenant" in refusal.json()["error"]["message"]
+
+
+def test_strangers_read_nothing(alice: Tenant):
+    assert Client().get(URL).status_code == 401
+    nobody = browser(username="nobody")
+    assert nobody.get(URL).status_code == 401
     assert Client().get(URL, headers={"authorization": "Bearer tg_x"}).status_code == 401
 
 
