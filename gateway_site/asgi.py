@@ -12,7 +12,10 @@ import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-django.setup(set_prefix=False)
+from gateway_site.light_start import without_test_tools
+
+with without_test_tools():
+    django.setup(set_prefix=False)
 # whitenoise opens its files synchronously; what it serves are a few small ones of the console.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
