@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from gateway_site.infra.spreadsheet import harmless
 from tenants.reports import FIGURES, Report
 
 # A spreadsheet takes text that begins so for a formula, and runs it (https://owasp.org/www-community/attacks/CSV_Injection).
 # Clients choose names of end users and models.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def as_json(report: Report) -> bytes:
@@ -37,11 +37,6 @@ def as_csv(report: Report) -> bytes:
     writer.writerow(report.columns)
     writer.writerows(_cells(report.columns, report.rows))
     return file.getvalue().encode(errors="replace")
-
-
-def harmless(text: str) -> str:
-    """Return text as a cell of a spreadsheet that no program takes for a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
 
 
 def _cells(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterable[list[str]]:

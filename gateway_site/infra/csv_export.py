@@ -15,10 +15,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.utils import timezone
 from unfold.decorators import action
 
+from gateway_site.infra.spreadsheet import harmless
+
 MOST_ROWS = 50_000
 ROWS_AT_ONCE = 1_000
-# A spreadsheet takes text that begins so for a formula, and runs it (https://owasp.org/www-community/attacks/CSV_Injection).
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class CsvMixin:
@@ -68,11 +68,6 @@ def cell(value: Any) -> str:
         case list() | tuple():
             return harmless(", ".join(map(str, value)))
     return harmless(str(value))
-
-
-def harmless(text: str) -> str:
-    """Text with an apostrophe before it where it looks like a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
 
 
 def _lines(rows: Iterable[Iterable[str]]) -> bytes:

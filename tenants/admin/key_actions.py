@@ -99,7 +99,7 @@ class RotatesKeys:
                 form.add_error(None, error)
             else:
                 self.log_change(request, rotated, _told(rotated))  # type: ignore[attr-defined]
-                return self.show_secret(request, rotated, secret)
+                return self.show_secret(request, rotated, secret)  # type: ignore[attr-defined]
         context = {
             **self.admin_site.each_context(request),  # type: ignore[attr-defined]
             "title": f"New secret for {key.name}",
@@ -114,10 +114,6 @@ class RotatesKeys:
         if not is_still:
             form.add_error(None, "This key has another secret by now. Look at it before you rotate it again.")
         return is_still
-
-    def show_secret(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
-        """Answer with the secret."""
-        raise NotImplementedError
 
 
 def _told(key: ApiKey) -> str:

@@ -6,6 +6,7 @@ compared row by row, and `RecordChangeList` sees to it that these are not too ma
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -26,7 +27,7 @@ ALL_FAILED = sorted({*UsageRecord.Outcome.values} - {"served", "client_gone"})
 type Rows = QuerySet[Any]
 
 
-class Condition:
+class Condition(ABC):
     """A filter that leaves it to the list to find what it means."""
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
@@ -40,9 +41,9 @@ class Condition:
             raise IncorrectLookupParameters
         return value
 
+    @abstractmethod
     def condition(self) -> Q:
         """The rows that are meant; raises IncorrectLookupParameters."""
-        raise NotImplementedError
 
     def summed(self) -> Mapping[str, Any] | None:
         """The same of the hourly sums; None: they know nothing of it. Less than the condition is no mistake."""

@@ -15,10 +15,11 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from gateway_site.infra.spreadsheet import harmless
 from tenants.ledger import write_records
 from tenants.models import Tenant, UsageDay, UsageEndUserDay, UsageHour
 from tenants.models.ledger import ERRORS
-from tenants.report_files import as_csv, as_json, harmless
+from tenants.report_files import as_csv, as_json
 from tenants.report_question import FILTERS, GROUPS, MOST_ROWS, ReportRefused, read_question
 from tenants.reports import COUNTS, FIGURES, key_usage, recent_values, usage_report
 from tenants.services import create_key
