@@ -62,7 +62,6 @@ COMPONENTS = {
     "django.request": "ERROR",
     "uvicorn": "WARNING",
     "celery": "WARNING",
-    "aiohttp": "WARNING",
     "httpx": "WARNING",
     "asyncio": "WARNING",
     "tollgate": "DEBUG",

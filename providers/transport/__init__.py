@@ -1,7 +1,7 @@
 """The only place that talks HTTP to upstreams: llhttp and h2 underneath, our own values and errors above.
 
-Every pool makes its connections by aiohttp's connector and keeps them: for HTTP/1.1, and for HTTP/2 where the provider has
-it switched on and the server speaks it. Errors of the libraries are mapped here, once:
+Every pool makes its connections (connector.py) and keeps them: for HTTP/1.1, and for HTTP/2 where the provider has it
+switched on and the server speaks it. Errors are mapped here, once:
     UpstreamUnreachable   no connection: refused, DNS, TLS, proxy, none free, none within the connect time-out
     UpstreamBroken        the connection broke, or what came is not HTTP
 An address that turns out private when its name is resolved is refused like one that cannot be reached.
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import aiohttp
 from yarl import URL
 
 from providers.pool import Pool, PoolStatistics
-from providers.transport.connector import Connector, NotConnected, PrivateAddress
+from providers.transport.connector import Connector
 from providers.transport.http1 import Http1Connections
-from providers.transport.upstream import TransportError, Upstream, UpstreamBroken, UpstreamUnreachable
+from providers.transport.tunnel import PROXY_WANTS_CREDENTIALS
+from providers.transport.upstream import NotConnected, TransportError, Upstream, UpstreamBroken, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from providers.transport.http2 import Http2Connections
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Transport", "TransportError", "Upstream", "UpstreamBroken", "UpstreamUnreachable"]
 
 CLOSE_AFTER_SECONDS = 660.0  # a replaced pool waits so long for its last streams
-PROXY_WANTS_CREDENTIALS = 407
-
-NOT_CONNECTED = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ConnectionTimeoutError,
-    NotConnected,
-    PrivateAddress,
-)
 
 
 class Transport:
@@ -102,12 +93,12 @@ class _Connections:
                 upstream = await self._http2.open(method, url, headers, body)
             if upstream is None:
                 upstream = await self._http1.open(method, url, headers, body)
-        except NOT_CONNECTED as error:
+        except NotConnected as error:
             raise UpstreamUnreachable(self._reason(error)) from error
         except UpstreamBroken:
             self._requests += 1
             raise
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             self._requests += 1
             raise UpstreamBroken(self._reason(error)) from error
         self._requests += 1

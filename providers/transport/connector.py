@@ -1,115 +1,107 @@
 """Making connections: where to, through which proxy, with which certificates, and how long that may take.
 
-aiohttp's connector does the work for HTTP/1.1 and HTTP/2 alike. What is ours: one time limit over all of name, connection,
-proxy and TLS; no private addresses where the provider allows none.
+One time limit over all of name, connection, proxy and TLS. Of a host's addresses, IPv6 and IPv4, the first that answers is
+taken (RFC 8305). No private addresses where the provider allows none.
 """
 
 import asyncio
 import ssl
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
+from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from providers.addresses import is_private, refuse_private_address
+from providers.addresses import refuse_private_address
 from providers.pool import Pool
+from providers.transport.names import Names
 from providers.transport.tls import http1_context, http2_context
-
-if TYPE_CHECKING:
-    import socket
-
-    from aiohttp.tracing import Trace
+from providers.transport.tunnel import Opening, open_tunnel
+from providers.transport.upstream import NotConnected, PrivateAddress
 
 KEEPALIVE_SECONDS = 60.0
-DNS_SECONDS = 30
-NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+NEXT_ADDRESS_SECONDS = 0.25  # until the next address of a host is tried beside the one before
 
 
-class NotConnected(aiohttp.ClientConnectionError):
-    """No connection, for a reason of our own."""
-
-
-class PrivateAddress(OSError):
-    """A public name that leads to a private address."""
-
-
-class Request(aiohttp.ClientRequest):
-    """What aiohttp's connector wants to know of where to connect to."""
-
-    offers_http2 = False
-
-
-class Connector(aiohttp.TCPConnector):
-    """The connections of one pool."""
+class Connector:
+    """Makes the connections of one pool."""
 
     def __init__(self, pool: Pool) -> None:
         """Raise OSError when the pool's certificates cannot be used, ValueError when its proxy cannot."""
         self.pool = pool
         self.proxy = _proxy(pool)
         self.opened = 0
-        super().__init__(
-            ttl_dns_cache=DNS_SECONDS,
-            resolver=None
-            if pool.allows_private
-            else PublicResolver(allowed=self.proxy.raw_host if self.proxy is not None else None),
-            ssl=http1_context(pool),
-        )
+        trusted = self.proxy.raw_host if self.proxy is not None else None
+        self._names = Names(allows_private=pool.allows_private, trusted=trusted)
+        if pool.ca_certificate or pool.client_certificate:
+            _ = self._http1_context  # what is wrong with them is said now
 
     async def open(self, url: URL, *, offers_http2: bool = False) -> tuple[asyncio.Transport, bytes]:
-        """Make a connection, for whoever asks; return with it what has come on it already."""
-        request = Request(hdrs.METH_GET, url, loop=self._loop, proxy=self.proxy)
-        request.offers_http2 = offers_http2
-        protocol = await self._create_connection(request, [], NO_TIMEOUT)
-        transport = protocol.transport
-        if transport is None:
-            raise NotConnected("the server closed the connection at once")
-        return transport, bytes(protocol._tail)
-
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
+        """Make a connection, for whoever asks; return with it what has come on it already. Raises NotConnected."""
         if not self.pool.allows_private:
-            _refuse_private(req.url)
+            _refuse_private(url)
         try:
-            async with asyncio.timeout(self.pool.connect_timeout):
-                protocol = await super()._create_connection(req, traces, timeout)
-        except TimeoutError:
-            raise NotConnected(f"no connection within {self.pool.connect_timeout:g} s") from None
+            async with asyncio.timeout(self.pool.connect_timeout) as limit:
+                transport, opening = await self._connect(url, offers_http2)
+        except ssl.SSLError as error:
+            raise NotConnected(f"no TLS with {url.host}: {error}") from error
+        except OSError as error:
+            if limit.expired():
+                raise NotConnected(f"no connection within {self.pool.connect_timeout:g} s") from None
+            raise NotConnected(f"no connection to {url.host}: {error.strerror or error}") from error
+        if transport.is_closing():
+            raise NotConnected("the server closed the connection at once")
         self.opened += 1
-        return protocol
+        return transport, opening.take()
 
-    def _get_ssl_context(self, req: aiohttp.ClientRequest) -> ssl.SSLContext | None:
-        # Asked for the server and for a proxy that is reached over TLS; only the server is offered HTTP/2.
-        if isinstance(req, Request) and req.offers_http2 and req.is_ssl():
-            return self._http2_context
-        return super()._get_ssl_context(req)
+    async def _connect(self, url: URL, offers_http2: bool) -> tuple[asyncio.Transport, Opening]:
+        if self.proxy is None:
+            return await self._reach(url, self._context(url, offers_http2))
+        transport, opening = await self._reach(self.proxy, self._context(self.proxy))
+        if url.scheme != "https":
+            return transport, opening  # the proxy passes requests on as they are
+        try:
+            await open_tunnel(transport, opening, url, self.proxy)
+            loop, context = asyncio.get_running_loop(), self._context(url, offers_http2)
+            assert context is not None
+            secured = await loop.start_tls(transport, opening, context, server_hostname=url.raw_host)
+        except BaseException:
+            transport.abort()
+            raise
+        if secured is None:
+            raise ConnectionResetError("the proxy closed the connection")
+        return secured, opening
+
+    async def _reach(self, url: URL, context: ssl.SSLContext | None) -> tuple[asyncio.Transport, Opening]:
+        host, port = url.raw_host, url.port
+        assert host is not None
+        assert port is not None
+        addresses = await self._names.addresses(host, port)
+        try:
+            sock = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+        except OSError:
+            self._names.forget(host, port)  # it may live elsewhere by now
+            raise
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.create_connection(
+                Opening, sock=sock, ssl=context, server_hostname=host if context is not None else None
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    def _context(self, url: URL, offers_http2: bool = False) -> ssl.SSLContext | None:
+        if url.scheme != "https":
+            return None
+        return self._http2_context if offers_http2 else self._http1_context
+
+    @cached_property
+    def _http1_context(self) -> ssl.SSLContext:
+        return http1_context(self.pool)
 
     @cached_property
     def _http2_context(self) -> ssl.SSLContext:
         return http2_context(self.pool)
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves names, and refuses those that lead into private networks, but for the proxy's."""
-
-    def __init__(self, *, allowed: str | None = None) -> None:
-        self._resolver = aiohttp.ThreadedResolver()
-        self._allowed = allowed
-
-    async def resolve(self, host: str, port: int = 0, family: "socket.AddressFamily | int" = 0) -> list[ResolveResult]:
-        """Return the public addresses of a host."""
-        found = await self._resolver.resolve(host, port, family)  # type: ignore[arg-type]
-        if host != self._allowed and any(is_private(address["host"]) for address in found):
-            raise PrivateAddress(f"{host} leads to a private address")
-        return found
-
-    async def close(self) -> None:
-        """Nothing is kept."""
-        await self._resolver.close()
 
 
 def _proxy(pool: Pool) -> URL | None:
@@ -125,4 +117,4 @@ def _refuse_private(url: URL) -> None:
     try:
         refuse_private_address(str(url))
     except ValueError:
-        raise NotConnected(f"{url.host} is a private address") from None
+        raise PrivateAddress(f"{url.host} is a private address") from None

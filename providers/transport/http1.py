@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 
-import aiohttp
 from yarl import URL
 
-from providers.transport.connector import KEEPALIVE_SECONDS, Connector, NotConnected
+from providers.transport.connector import KEEPALIVE_SECONDS, Connector
 from providers.transport.http1_connection import Http1Connection, Origin
-from providers.transport.upstream import Upstream, UpstreamBroken
+from providers.transport.tunnel import credentials_of
+from providers.transport.upstream import NotConnected, Upstream, UpstreamBroken
 
 
 class Http1Connections:
@@ -33,7 +33,7 @@ class Http1Connections:
         return sum(map(len, self._idle.values()))
 
     async def open(self, method: str, url: URL, headers: Sequence[tuple[str, str]], body: bytes) -> Upstream:
-        """Send a request and return the answer with its headers; raises UpstreamBroken and the connector's errors.
+        """Send a request and return the answer with its headers; raises UpstreamBroken and NotConnected.
 
         `method` is one whose answers have a body. A request is sent again, once, that met a connection which the server
         was closing: it has seen nothing of it.
@@ -51,7 +51,7 @@ class Http1Connections:
         return await self._ask(connection, head, body)
 
     async def aclose(self) -> None:
-        """Close them, and the connector."""
+        """Close them."""
         self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -59,7 +59,6 @@ class Http1Connections:
             connection.abort()
         for origin in list(self._idle):
             self._drop_idle(origin)
-        await self._connector.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
 
     async def _ask(self, connection: Http1Connection, head: bytes, body: bytes) -> Upstream:
@@ -191,7 +190,4 @@ def _first_lines(method: str, url: URL, proxy: URL | None) -> tuple[str, ...]:
     if proxy is None or url.scheme == "https":  # through a tunnel, if there is a proxy
         return (f"{method} {url.raw_path_qs} HTTP/1.1", host)
     line = f"{method} {url.with_user(None).with_fragment(None)} HTTP/1.1"
-    if proxy.user is None:
-        return (line, host)
-    credentials = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
-    return (line, host, f"Proxy-Authorization: {credentials}")
+    return (line, host, *credentials_of(proxy))

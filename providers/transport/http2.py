@@ -15,10 +15,10 @@ from time import monotonic
 
 from yarl import URL
 
-from providers.transport.connector import Connector, NotConnected
+from providers.transport.connector import Connector
 from providers.transport.http2_connection import Head, Http2Connection, NotProcessed, Origin, SpeaksHttp1
 from providers.transport.tls import HTTP2
-from providers.transport.upstream import Upstream, UpstreamBroken
+from providers.transport.upstream import NotConnected, Upstream, UpstreamBroken
 
 HTTP1_SECONDS = 600.0  # how long it is remembered that a server does not speak HTTP/2
 # Of one connection only, and HTTP/2 has other words for them: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
@@ -54,7 +54,7 @@ class Http2Connections:
     async def open(self, method: str, url: URL, headers: Sequence[tuple[str, str]], body: bytes) -> Upstream | None:
         """Send a request and return the answer with its headers; None when the server does not speak HTTP/2.
 
-        Raises UpstreamBroken, and aiohttp's errors of connecting.
+        Raises UpstreamBroken and NotConnected.
         """
         origin = (url.scheme, url.raw_host, url.port)
         if self._is_http1(origin):

@@ -1,6 +1,6 @@
 """Unpacks answers that come packed though nobody asked for it, a piece at a time: a little can unpack to a lot.
 
-Ours for both kinds of HTTP: aiohttp's takes a gzip that was cut short for whole.
+A gzip that was cut short is not taken for whole, as HTTP libraries are apt to do.
 """
 
 import asyncio

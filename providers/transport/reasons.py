@@ -5,8 +5,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Literal
 
-from providers.transport.connector import NotConnected, PrivateAddress
-from providers.transport.upstream import UpstreamUnreachable
+from providers.transport.upstream import PrivateAddress, UpstreamUnreachable
 
 type Reason = Literal["private", "name", "refused", "certificate", "time", "other"]
 
@@ -17,8 +16,6 @@ def reason_of(error: UpstreamUnreachable) -> Reason:
     for kinds, reason in _KINDS:
         if any(isinstance(cause, kinds) for cause in causes):
             return reason
-    if any(isinstance(cause, NotConnected) and "private" in str(cause) for cause in causes):
-        return "private"
     return "time" if any("no connection within" in str(cause) for cause in causes) else "other"
 
 
@@ -33,13 +30,6 @@ _KINDS: tuple[tuple[type[BaseException], Reason], ...] = (
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from; the library keeps the system's own errors in fields."""
-    for _ in range(10):
-        if error is None:
-            return
+    while error is not None:
         yield error
-        for name in ("os_error", "certificate_error"):
-            found = getattr(error, name, None)
-            if isinstance(found, BaseException) and found is not error:
-                yield found
         error = error.__cause__ or error.__context__

@@ -26,6 +26,14 @@ class UpstreamBroken(TransportError):
     """The connection broke after the request was sent."""
 
 
+class NotConnected(Exception):
+    """No connection, and why; what a caller of the transport gets to see is UpstreamUnreachable."""
+
+
+class PrivateAddress(NotConnected):
+    """An address, or a name that leads to one, in a private network."""
+
+
 class Upstream(ABC):
     """An upstream's answer: status and headers now, the body as it comes."""
 

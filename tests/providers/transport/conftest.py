@@ -1,15 +1,22 @@
 """A transport, pools for it, and certificates."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import uvloop
 from transport_servers import Authority
 
 from providers.pool import Pool
 from providers.transport import Transport
 
 type MakePool = Callable[..., Pool]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Use the event loop that workers run on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ async def test_pools_have_statistics_of_their_own_in_order(transport, make_pool,
 
 
 async def test_what_waits_too_long_for_a_free_connection_has_reached_nobody(transport, make_pool, server):
-    pool = make_pool(max_connections=1, connect_timeout=0.2)
+    pool = make_pool(max_connections=1, connect_timeout=0.5)
     first = asyncio.create_task(ask(transport, pool, server.url("/held")))
     while not server.requests:
         await asyncio.sleep(0.01)
@@ -90,11 +90,12 @@ async def test_whoever_leaves_the_queue_does_not_take_the_turn_along(transport, 
     while not server.requests:
         await asyncio.sleep(0.01)
     leaving, staying = [asyncio.create_task(ask(transport, pool, server.url("/ok"))) for _ in range(2)]
-    await asyncio.sleep(0.01)
+    while transport.statistics()[0].waiting < 2:
+        await asyncio.sleep(0.01)
     server.go_on.set()
     await first
     leaving.cancel()
-    assert (await asyncio.wait_for(staying, 1)).status == 200
+    assert (await asyncio.wait_for(staying, 5)).status == 200
 
 
 @pytest.mark.parametrize("body", [b"{}", b"x" * 600_000])

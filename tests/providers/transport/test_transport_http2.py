@@ -34,7 +34,7 @@ def pool(make_pool, authority) -> Pool:
 @pytest.fixture
 def narrow(make_pool, authority) -> Pool:
     """A pool with one connection and little patience."""
-    return make_pool(http2=True, ca_certificate=authority.pem, max_connections=1, connect_timeout=0.2)
+    return make_pool(http2=True, ca_certificate=authority.pem, max_connections=1, connect_timeout=0.5)
 
 
 async def begin(transport: Transport, pool: Pool, url: URL, body: bytes = b"{}") -> Upstream:
@@ -90,8 +90,7 @@ async def test_what_waits_too_long_for_room_has_reached_nobody(transport, narrow
         with pytest.raises(UpstreamUnreachable, match="no free connection"):
             await ask(transport, narrow, server.url("/ok"))
         next_one = asyncio.create_task(ask(transport, narrow, server.url("/ok")))
-        await asyncio.sleep(0.01)
-        assert transport.statistics()[0].waiting == 1
+        await until(lambda: transport.statistics()[0].waiting == 1)
         server.go_on.set()
         await asyncio.gather(first, next_one)
         assert (len(server.connections), len(server.requests)) == (1, 2)
@@ -105,8 +104,7 @@ async def test_large_bodies_go_both_ways(transport, pool, server):
 
 async def test_a_reader_that_is_slow_holds_up_nobody_else(transport, pool, server):
     slow = await begin(transport, pool, server.url("/large"))
-    await asyncio.sleep(0.05)
-    assert server.connections[0].unsent  # the server waits for the reader
+    await until(lambda: server.connections[0].unsent)  # the server waits for the reader
     for _ in range(3):
         assert len(await ask(transport, pool, server.url("/large"))) == server.large
     assert len(await slow.read()) == server.large
@@ -146,7 +144,7 @@ async def test_an_aborted_stream_breaks_its_pending_read(transport, pool, server
 
 
 async def test_an_answered_stream_is_left_to_end_by_itself(transport, pool, server, monkeypatch):
-    monkeypatch.setattr(http2_connection, "END_SECONDS", 0.1)
+    monkeypatch.setattr(http2_connection, "END_SECONDS", 0.4)
     upstream = await begin(transport, pool, server.url("/begun"))
     await upstream.read_chunk()
     upstream.finish(is_answered=True)

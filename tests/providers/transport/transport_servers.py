@@ -184,13 +184,15 @@ class Proxy:
     port: int = 0
     password: str = ""
     status: str = ""  # refuses tunnels with it
+    is_tls: bool = False
     tunnels: list[str] = field(default_factory=list)
     passed_on: list[str] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, password: str = "") -> str:
         """How a pool names it."""
-        return f"http://{f'alice:{password}@' if password else ''}127.0.0.1:{self.port}"
+        scheme = "https" if self.is_tls else "http"
+        return f"{scheme}://{f'alice:{password}@' if password else ''}127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -225,10 +227,12 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def proxy_server(*, password: str = "", status: str = "") -> AsyncIterator[Proxy]:
+async def proxy_server(
+    *, password: str = "", status: str = "", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Proxy]:
     """Run a proxy on a local port."""
-    proxy = Proxy(password=password, status=status)
-    listening = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy = Proxy(password=password, status=status, is_tls=tls is not None)
+    listening = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     proxy.port = listening.sockets[0].getsockname()[1]
     try:
         yield proxy
