@@ -48,7 +48,7 @@ class OneWriteCycle(RequestResponseCycle):
             if name in FRAMING:
                 self._note_framing(name.lower(), value)
                 says_close = says_close or (not self.keep_alive and name.lower() == b"connection")
-        lines = [b": ".join(pair) for pair in pairs]
+        lines = list(map(b": ".join, pairs))
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in BODILESS:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked")

@@ -56,7 +56,9 @@ NOTHING_REPORTED = Usage()
 
 def count(value: object) -> int | None:
     """Return a token count; None, as if not reported, for what is none: no number, negative, or absurdly large."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is int:  # as good as always
+        return value if 0 <= value <= MAX_TOKENS else None
+    if not isinstance(value, float):
         return None
     return int(value) if 0 <= value <= MAX_TOKENS else None  # NaN is not between them
 

@@ -108,9 +108,10 @@ class Http1Upstream(Upstream):
         """The headers have come."""
         self._headers, self.status = headers, status
         for name, value in headers:
-            if len(name) == 12 and name.lower() == b"content-type":
+            length = len(name)
+            if length == 12 and name.lower() == b"content-type":
                 self.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
-            elif len(name) == 16 and name.lower() == b"content-encoding":
+            elif length == 16 and name.lower() == b"content-encoding":
                 self._unpacker = unpacker_for(value.decode("latin-1"))
 
     def add(self, piece: bytes) -> int:

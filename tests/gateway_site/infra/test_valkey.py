@@ -152,6 +152,43 @@ def test_a_loop_that_stood_still_does_not_take_its_server_for_dead(valkey_url):
     assert uvloop.run(ask_and_stand_still()) == b"here"
 
 
+def test_a_reply_that_comes_meanwhile_is_taken_without_a_turn_of_the_loop(valkey_url, add):
+    async def add_while_working() -> None:
+        async with opened(valkey_url, scripts=(add,)) as connection:
+            turns: list[int] = []
+            asyncio.get_running_loop().call_soon(turns.append, 1)
+            assert await connection.run(add, (b"meanwhile",), 2, meanwhile=lambda: time.sleep(0.2)) == 2
+            assert turns == []
+            await asyncio.sleep(0.01)
+            assert (turns, await connection.call("GET", "meanwhile")) == ([1], b"2")  # nothing is read twice
+            await connection.call("DEL", "meanwhile")
+
+    uvloop.run(add_while_working())
+
+
+async def test_work_done_meanwhile_does_not_mix_up_the_replies(valkey_url, add):
+    async with opened(valkey_url, scripts=(add,)) as connection:
+        keys = [f"meanwhile-{number}" for number in range(50)]
+        slow = [connection.run(add, (key,), number, meanwhile=lambda: None) for number, key in enumerate(keys)]
+        assert await asyncio.gather(*slow) == list(range(50))
+        await connection.call("DEL", *keys)
+
+
+async def test_a_reply_that_has_not_come_meanwhile_is_waited_for(own_server, add):
+    async with opened(own_server.url, scripts=(add,)) as connection:
+        own_server.freeze()
+        asyncio.get_running_loop().call_later(0.1, own_server.thaw)
+        assert await connection.run(add, (b"late",), 1, meanwhile=lambda: None) == 1
+
+
+async def test_a_server_that_is_lost_meanwhile_is_noticed(own_server, add):
+    async with opened(own_server.url, scripts=(add,)) as connection:
+        own_server.freeze()
+        with pytest.raises(StoreUnavailable):
+            await connection.run(add, (b"lost",), 1, meanwhile=own_server.kill)
+    own_server.start()
+
+
 async def test_a_server_that_freezes_after_an_answer_is_given_up_as_fast(own_server):
     async with opened(own_server.url, deadline=0.3) as connection:
         await connection.call("PING")
