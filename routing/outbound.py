@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,11 +81,8 @@ class Outbound(ABC):
 
     def prepare(self) -> None:
         """Make what is sent before it is asked for; what is wrong with it is told when it is sent."""
-        try:
-            assert self.headers
-            assert self.body is not None
-        except GatewayError:
-            return
+        with suppress(GatewayError):
+            _ = self.headers, self.body
 
     @abstractmethod
     def weigh(self) -> Sequence[Loss]:
