@@ -2,15 +2,14 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
+
+from aiohappyeyeballs import AddrInfoType
 
 from providers.addresses import is_private
 from providers.transport.upstream import NotConnected, PrivateAddress
 
 MEMORY_SECONDS = 30.0
-
-type Address = tuple[
-    int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]
-]
 
 
 class Names:
@@ -19,9 +18,11 @@ class Names:
     def __init__(self, *, allows_private: bool, trusted: str | None = None) -> None:
         self._allows_private = allows_private
         self._trusted = trusted
-        self._lookups: dict[tuple[str, int], tuple[float, asyncio.Task[list[Address]]]] = {}  # until when they hold
+        self._lookups: dict[
+            tuple[str, int], tuple[float, asyncio.Task[Sequence[AddrInfoType]]]
+        ] = {}  # until when they hold
 
-    async def addresses(self, host: str, port: int) -> list[Address]:
+    async def addresses(self, host: str, port: int) -> Sequence[AddrInfoType]:
         """Return where to connect to; raises NotConnected when nobody knows the name, PrivateAddress when it is refused."""
         now = asyncio.get_running_loop().time()
         until, lookup = self._lookups.get((host, port), (0.0, None))
@@ -38,18 +39,18 @@ class Names:
         """Ask again the next time."""
         self._lookups.pop((host, port), None)
 
-    def _looked_up(self, host: str, port: int, lookup: asyncio.Task[list[Address]]) -> None:
+    def _looked_up(self, host: str, port: int, lookup: asyncio.Task[Sequence[AddrInfoType]]) -> None:
         if lookup.cancelled() or lookup.exception() is not None:  # whoever asked may be gone
             self.forget(host, port)
 
 
-async def look_up(host: str, port: int) -> list[Address]:
+async def look_up(host: str, port: int) -> Sequence[AddrInfoType]:
     """Ask the system, which asks the network; raises OSError."""
     loop = asyncio.get_running_loop()
     return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
 
 
-async def _resolve(host: str, port: int) -> list[Address]:
+async def _resolve(host: str, port: int) -> Sequence[AddrInfoType]:
     try:
         return await look_up(host, port)
     except (OSError, UnicodeError) as error:
