@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, *, status: int, excerpt: bytes) -> None:
         waiter, self._waiter = self._waiter, None
-        if waiter is not None:
+        if waiter is not None and not waiter.done():  # whoever waited may have given up
             waiter.set_result(Answer(status=status, excerpt=excerpt, finished_at=time.monotonic()))
 
 

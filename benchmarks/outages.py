@@ -25,6 +25,7 @@ from pathlib import Path
 
 import psycopg
 import uvloop
+from redis import Redis
 
 from benchmarks import calls
 from benchmarks.gateway import CONFIGURATION, new_key
@@ -32,8 +33,11 @@ from benchmarks.load import Answer, Connection, Watch, build_request, percentile
 from benchmarks.processes import HOST, BenchmarkError, free_port, run, running, tail
 from gateway_site.embedded import EmbeddedPostgres, EmbeddedStore, EmbeddedValkey, wait_ready
 from gateway_site.supervisor import spawn, stop_process
+from routing.report import read_reports
 
-START_SECONDS = 90.0
+START_SECONDS = 300.0
+KNOWN_SECONDS = 30.0
+ASKED_AT_ONCE = 8
 ANSWER_SECONDS = 10.0  # a request that takes longer has failed
 LEDGER_SECONDS = 60.0
 LOOK_SECONDS = 0.03  # less than a process needs to become anything
@@ -84,6 +88,7 @@ class Installation:
 
     def __init__(self, state_dir: Path, *, workers: int = 2) -> None:
         self.state_dir = state_dir
+        self.workers = workers
         self.postgres = Store(EmbeddedPostgres(state_dir / "stores"))
         self.valkey = Store(EmbeddedValkey(state_dir / "stores"))
         self.key = new_key()
@@ -137,6 +142,12 @@ class Installation:
         pid = self.supervisor.pid
         found = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         return [each for each in found if word in _words(each)]
+
+    def served(self) -> dict[int, int]:
+        """Return how many requests each web worker has served, by pid, as it last said in Valkey."""
+        with Redis.from_url(self.valkey.url) as valkey:
+            said = {report.pid: report.requests_total for report in read_reports(valkey)}
+        return {pid: said.get(pid, 0) for pid in self.children("serve")}
 
     def query(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
         """Ask the installation's own database."""
@@ -303,6 +314,27 @@ class Load:
         )
 
 
+async def make_key_known(installed: Installation) -> None:
+    """Ask over connections of their own until every worker has served the key; or BenchmarkError.
+
+    Only a worker that knows a key can go on serving it without the stores: what is left of a budget it has from Valkey's
+    answers, and of a hard budget of which it never heard it admits nothing. One that was started a moment ago may have had
+    no request yet, and the connections that are opened during the outage would find it.
+    """
+    call = calls.chat(size=1024)
+    headers = [*call.headers_with(installed.key), "connection: close"]
+    endpoint = build_request(url=installed.url, path=call.path, headers=headers, body=call.body)
+    before, deadline = await asyncio.to_thread(installed.served), time.monotonic() + KNOWN_SECONDS
+    while time.monotonic() < deadline:
+        clients = [Client(endpoint.host, endpoint.port) for _ in range(ASKED_AT_ONCE)]
+        await asyncio.gather(*(client.ask(endpoint.request) for client in clients))
+        served = await asyncio.to_thread(installed.served)
+        if len(served) == installed.workers and all(count > before.get(pid, 0) for pid, count in served.items()):
+            return
+        await asyncio.sleep(0.1)
+    raise BenchmarkError(f"Not every worker has served the key; requests by pid: {served}, and before {before}.")
+
+
 # --- What came of it ----------------------------------------------------------------------------------------
 
 
@@ -337,9 +369,12 @@ class Outage:
     takes_connections: bool = False
 
 
-async def suffer(installed: Installation, outage: Outage, *, before: float = 1.0, after: float = 2.0) -> Outcome:
-    """Let it happen under load, and look at the ledger afterwards."""
-    load, over = Load(url=installed.url, key=installed.key), asyncio.Event()
+async def suffer(
+    installed: Installation, outage: Outage, *, rate: float = 200.0, before: float = 1.0, after: float = 2.0
+) -> Outcome:
+    """Let it happen under load, to workers that know the key, and look at the ledger afterwards."""
+    await make_key_known(installed)
+    load, over = Load(url=installed.url, key=installed.key, rate=rate), asyncio.Event()
     asking = asyncio.create_task(load.run(over))
     await asyncio.sleep(before)
     context = outage.begin(installed)

@@ -1,11 +1,50 @@
 """Fixtures that every test may use. Real stores, started with the first test that asks for them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.conf import settings
+from django.core.management.commands import flush
 
 from gateway_site.embedded import embedded_stores
-from tests.environment import STATE_DIR
+from tests.environment import IDLE_TRANSACTION, STATE_DIR
+
+# What migrations leave behind and no test that commits changes: permissions, and the group of auditors.
+LASTING_TABLES = {"django_content_type", "auth_permission", "auth_group", "auth_group_permissions"}
+
+
+def pytest_configure() -> None:
+    """Spend no time on what no test is about: slow hashes of passwords, and permissions made anew after each flush.
+
+    And leave transactions time: on a slow machine a page's first load takes longer than one may be idle.
+    """
+    options = settings.DATABASES["default"]["OPTIONS"]
+    options["options"] += f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION}"  # the last one counts
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    flush.sql_flush = _sql_flush
+    flush.emit_post_migrate_signal = lambda *_arguments: None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a process of `make test` whole files, and all that share the gateway's stack to one: it is started once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            shares = file.startswith("tests/gateway/") and not file.endswith(OWN_STACKS)
+            return "tests/gateway" if shares else file
+
+    return Scheduling(config, log)
+
+
+def _sql_flush(style: Any, connection: Any, **options: bool) -> list[str]:
+    """Empty what tests write to, after those that commit."""
+    tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
+    written: list[str] = connection.ops.sql_flush(style, sorted({*tables} - LASTING_TABLES), **options)
+    return written
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +59,7 @@ def django_db_modify_db_settings(stores: tuple[str, str]) -> None:
     """Start the stores before pytest-django makes its database."""
 
 
+OWN_STACKS = ("test_fault_matrix.py", "test_money_kills.py", "test_setup_guide.py", "test_stores_lost.py")
 SLOW_FILES = (  # they start processes, or wait for real time to pass
     "test_admission.py",
     "test_admission_laws.py",
@@ -35,8 +75,10 @@ SLOW_FILES = (  # they start processes, or wait for real time to pass
 )
 
 
+@pytest.hookimpl(trylast=True)  # pytest-django puts what needs a database first
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs stores or processes, so that `make test-fast` can leave it out."""
+    """Mark what needs stores or processes, so that `make test-fast` can leave it out; and begin with what takes longest."""
+    items.sort(key=lambda item: "tests/gateway/" not in item.path.as_posix())
     for item in items:
         if "stores" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.stores)

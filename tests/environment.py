@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway_site.embedded import EmbeddedPostgres, EmbeddedValkey
 
+IDLE_TRANSACTION = "2min"  # instead of 15 s, in which a slow machine may not even have loaded the console
 STATE_DIR = Path(tempfile.mkdtemp(prefix="tollgate-tests-"))
 atexit.register(shutil.rmtree, STATE_DIR, ignore_errors=True)
 

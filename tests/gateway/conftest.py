@@ -54,7 +54,7 @@ def keys() -> Keys:
     return Keys()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(keys: Keys) -> Iterator[Stack]:
     """Everything running, with two web workers."""
     with running_stack(STATE_DIR / "stack") as stack:

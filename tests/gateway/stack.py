@@ -19,7 +19,7 @@ import psutil
 import psycopg
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 90
+START_SECONDS = 300
 OWN_VARIABLES = ("DATABASE_URL", "VALKEY_URL", "SECRET_KEY", "TOLLGATE_SECRETS_KEY", "TOLLGATE_KEY_PEPPER")
 
 
@@ -129,7 +129,7 @@ class Stack:
         return [entry for entry in map(json.loads, lines) if entry.get("event") == "request"]
 
 
-def wait_for[T](look: Callable[[], T | None], what: str, *, seconds: float = 15.0) -> T:
+def wait_for[T](look: Callable[[], T | None], what: str, *, seconds: float = 30.0) -> T:
     """Return the first thing that is found, looking again and again."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

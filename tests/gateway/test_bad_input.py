@@ -178,7 +178,7 @@ def small(stack: Stack) -> Iterator[str]:
         command = [sys.executable, "manage.py", "serve", "--port", str(port)]
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
     try:
-        wait_for(lambda: _is_listening(port) or None, "the small worker", seconds=30)
+        wait_for(lambda: _is_listening(port) or None, "the small worker", seconds=60)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -559,4 +559,4 @@ def test_a_client_that_leaves_gives_its_place_back(stack: Stack, keys: Keys) -> 
         body = json.dumps(CHAT.stream("[[interval=0.1 chunks=100]]")).encode()
         wire.request(CHAT.path, body, f"Authorization: Bearer {keys.serial}")
         assert wire.read_head()[0] == 200
-    wait_for(lambda: stack.post(CHAT.path, keys.serial, CHAT.body()).is_success, "the place", seconds=2)
+    wait_for(lambda: stack.post(CHAT.path, keys.serial, CHAT.body()).is_success, "the place")

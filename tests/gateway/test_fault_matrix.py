@@ -490,7 +490,7 @@ def test_where_the_route_drains_the_answer_is_read_to_its_end_and_billed_exactly
         stack, key, dialect, f"[[interval=0.05 chunks=40]] {name}", model=f"drained-{dialect.name}"
     ) as wire:
         request_id = _read_some(wire)
-    wait_for(lambda: stack.upstream_request(name).outcome == "finished", "the end of the answer", seconds=5)
+    wait_for(lambda: stack.upstream_request(name).outcome == "finished", "the end of the answer")
     record = stack.record(request_id)
     assert (record["outcome"], record["cost_status"]) == ("client_gone", "exact")
     assert record["output_tokens"] == 40

@@ -25,12 +25,13 @@ async def test_it_loses_no_record_of_a_finished_request_when_workers_are_killed(
         victim = (await asyncio.to_thread(stack.workers))[0]
         os.kill(victim.pid, signal.SIGKILL)
         await asyncio.to_thread(wait_for, lambda: len(stack.workers()) == 2, "the worker's replacement")
-    await asyncio.sleep(1.0)
+    async with asyncio.timeout(60):  # however slow the machine is
+        while len(finished) <= 200:
+            await asyncio.sleep(0.1)
     for task in load:
         task.cancel()
     await asyncio.gather(*load, return_exceptions=True)
 
-    assert len(finished) > 200
     missing = await asyncio.to_thread(_wait_until_recorded, stack, finished)
     assert not missing
     assert _recorded_twice(stack, finished) == 0
@@ -61,7 +62,7 @@ def _wait_until_recorded(stack: Stack, request_ids: list[str]) -> set[str]:
         return not missing
 
     try:
-        wait_for(look, "all usage records", seconds=20)
+        wait_for(look, "all usage records", seconds=60)
     except AssertionError:
         return missing
     return missing

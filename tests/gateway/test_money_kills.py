@@ -73,6 +73,7 @@ tenants:
 """
 KEYS = {name: generate() for name in ("ALICE", "CHARLIE")}
 CALLERS = 12
+ENOUGH = 100  # whole answers, to tell whether any is missing
 CALM_SECONDS = 60.0
 USERS = ("dora", "emil", "")
 
@@ -148,6 +149,9 @@ async def load(stack: Stack) -> AsyncIterator[Load]:
         await asyncio.sleep(1.5)
         yield made
         await asyncio.sleep(2.0)
+        async with asyncio.timeout(60):  # however slow the machine is
+            while len(made.finished) <= ENOUGH:
+                await asyncio.sleep(0.1)
     finally:
         for task in tasks:
             task.cancel()
@@ -189,9 +193,9 @@ def is_ready(stack: Stack) -> bool:
 def check_books(stack: Stack, valkey: redis.Redis, done: Load) -> None:
     """Fail unless all is as it must be a minute later."""
     deadline = time.monotonic() + CALM_SECONDS
-    wait_for(lambda: is_ready(stack), "both workers and both stores", seconds=30)
+    wait_for(lambda: is_ready(stack), "both workers and both stores", seconds=120)
     wait_for(lambda: not still_held(valkey), "that nothing is held", seconds=deadline - time.monotonic())
-    wait_for(lambda: valkey.xlen("tollgate:usage") == 0, "an empty stream", seconds=20)
+    wait_for(lambda: valkey.xlen("tollgate:usage") == 0, "an empty stream", seconds=60)
     outcomes = recorded(stack, [*done.finished, *done.cut])
     missing = [each for each in [*done.finished, *done.cut] if each not in outcomes]
     assert not missing, (len(missing), missing[:3])
@@ -240,7 +244,7 @@ async def test_postgres_is_killed(stack, valkey):
         kill(children(stack, "bin/postgres", "-D"))
         await asyncio.sleep(1.0)
         kill(children(stack, "bin/postgres", "-D"))
-    assert len(done.finished) > 100
+    assert len(done.finished) > ENOUGH
     assert not done.cut
     await asyncio.to_thread(check_books, stack, valkey, done)
 
@@ -251,7 +255,7 @@ async def test_celery_is_killed_in_the_middle_of_a_drain(stack, valkey):
             await asyncio.to_thread(kill_while_draining, stack)
             await asyncio.sleep(0.5)
         kill(children(stack, "celery", "--queues=tollgate"))
-    assert len(done.finished) > 100
+    assert len(done.finished) > ENOUGH
     assert not done.cut
     await asyncio.to_thread(check_books, stack, valkey, done)
 
@@ -261,7 +265,7 @@ def kill_while_draining(stack: Stack) -> None:
     stored = json.loads((stack.state_dir / "environment.json").read_text())
     with closing(psycopg.connect(stored["DATABASE_URL"])) as blocker:
         blocker.execute("LOCK TABLE tenants_usageday IN EXCLUSIVE MODE")  # records are written by then, sums are not
-        wait_for(lambda: stack.query("SELECT 1 FROM pg_locks WHERE NOT granted"), "a drain that waits", seconds=30)
+        wait_for(lambda: stack.query("SELECT 1 FROM pg_locks WHERE NOT granted"), "a drain that waits", seconds=60)
         kill(children(stack, "celery", "--queues=tollgate"))
 
 
@@ -271,7 +275,7 @@ async def test_valkey_is_killed(stack, valkey):
         await asyncio.sleep(2.0)
         kill(children(stack, "valkey-server"))
         await asyncio.sleep(1.0)
-    assert len(done.finished) > 100
+    assert len(done.finished) > ENOUGH
     assert not done.cut
     await asyncio.to_thread(check_books, stack, valkey, done)
 
@@ -284,7 +288,7 @@ async def test_valkey_is_killed_and_comes_up_empty(stack, valkey):
             shutil.rmtree(folder)
         kill(children(stack, "valkey-server"))
         await asyncio.sleep(3.0)
-    assert len(done.finished) > 100
+    assert len(done.finished) > ENOUGH
     assert not done.cut
     await asyncio.to_thread(check_books, stack, valkey, done)
     assert stack.log().count('"budgets_counted"') == counted + 1
@@ -303,7 +307,7 @@ async def test_a_web_worker_is_killed_in_the_middle_of_streams(stack, valkey):
             kill(stack.workers()[:1])
             await asyncio.to_thread(wait_for, lambda: len(stack.workers()) == 2, "its replacement")
             await asyncio.sleep(1.0)
-    assert len(done.finished) > 100
+    assert len(done.finished) > ENOUGH
     assert done.cut
     await asyncio.to_thread(check_books, stack, valkey, done)
     outcomes = recorded(stack, done.cut)

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import openai
-import pytest
 
 from tests.gateway.calls import CHAT, MESSAGES, Dialect, bearer, head
 from tests.gateway.conftest import Keys
@@ -58,7 +58,7 @@ def web_node(stack: Stack, directory: Path, *, workers: int) -> Iterator[Stack]:
         )
     node = Stack(directory, port, urlsplit(stack.simulator_url).port or 0, process)
     try:
-        wait_for(lambda: _is_ready(node, workers), "the second node", seconds=60)
+        wait_for(lambda: _is_ready(node, workers), "the second node", seconds=120)
         with every_worker(node):
             time.sleep(0.5)  # its supervisor looks at that, too, before it takes orders
         yield node
@@ -129,6 +129,16 @@ async def open_all(stack: Stack, key: str, exchanges: Sequence[Exchange]) -> lis
     return tasks
 
 
+def refuses(node: Stack) -> bool:
+    """Whether nobody listens at a node's port."""
+    parts = urlsplit(node.url)
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=3).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def records(stack: Stack, exchanges: Sequence[Exchange]) -> dict[str, dict[str, Any]]:
     """Return their ledger rows by id, as soon as all are there."""
     ids = [each.request_id for each in exchanges]
@@ -138,7 +148,7 @@ def records(stack: Stack, exchanges: Sequence[Exchange]) -> dict[str, dict[str, 
         rows = stack.query(sql, ids)
         return rows if len(rows) >= len(ids) else None
 
-    rows = wait_for(look, f"{len(ids)} usage records", seconds=20)
+    rows = wait_for(look, f"{len(ids)} usage records", seconds=60)
     assert len(rows) == len(ids), "some are there twice"
     return {row["request_id"].replace("-", ""): row for (row,) in rows}
 
@@ -152,9 +162,7 @@ async def test_sigterm_ends_five_hundred_streams_well_or_settles_them(stack: Sta
         tasks = await open_all(node, keys.alice, everybody)
         os.kill(node.process.pid, signal.SIGTERM)
         began = time.monotonic()
-        await asyncio.sleep(0.5)
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection(urlsplit(node.url).hostname, urlsplit(node.url).port)
+        await asyncio.to_thread(wait_for, lambda: refuses(node), "that it takes no connections any more", seconds=3)
         await asyncio.gather(*tasks, return_exceptions=True)
         status = await asyncio.to_thread(node.process.wait, SHUTDOWN_SECONDS + 10)
         took = time.monotonic() - began
@@ -186,8 +194,10 @@ async def test_sighup_replaces_the_workers_and_nobody_notices(stack: Stack, keys
         await asyncio.sleep(0.5)
         os.kill(node.process.pid, signal.SIGHUP)
         replaced = lambda: len(pids := {w.pid for w in node.workers()}) == 2 and not pids & before  # noqa: E731
-        await asyncio.to_thread(wait_for, replaced, "two new workers", seconds=60)
-        await asyncio.sleep(0.5)
+        await asyncio.to_thread(wait_for, replaced, "two new workers", seconds=120)
+        async with asyncio.timeout(60):  # however slow the machine is
+            while len(asked) <= 100:
+                await asyncio.sleep(0.1)
         for task in load:
             assert not task.done(), task.exception()
             task.cancel()
@@ -196,7 +206,6 @@ async def test_sighup_replaces_the_workers_and_nobody_notices(stack: Stack, keys
         os.kill(node.process.pid, signal.SIGTERM)
         assert await asyncio.to_thread(node.process.wait, SHUTDOWN_SECONDS + 10) == 0
     assert [each.is_whole for each in streams] == [True] * 100
-    assert len(asked) > 100
     torn = [bytes(each.received[:300]) for each in asked if not each.is_whole]
     assert not torn, (len(torn), len(asked), torn[:3])
     rows = await asyncio.to_thread(records, stack, streams)

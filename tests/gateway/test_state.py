@@ -15,7 +15,7 @@ def test_all_is_well(stack: Stack) -> None:
         document = httpx.get(f"{stack.url}/health").json()
         return document if document["components"]["celery"]["state"] == "up" else None
 
-    document = wait_for(is_ok, "Celery's heartbeat", seconds=30)
+    document = wait_for(is_ok, "Celery's heartbeat", seconds=60)
     assert document["workers"] == 2
     assert {name: part["state"] for name, part in document["components"].items() if part["state"] == "down"} == {}
 

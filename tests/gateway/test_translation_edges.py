@@ -15,7 +15,7 @@ import pytest
 from tests.gateway.calls import bearer, events, mark
 from tests.gateway.clients import CLIENTS, Ask, Client, Refused, Seen
 from tests.gateway.conftest import Keys
-from tests.gateway.stack import Stack
+from tests.gateway.stack import Stack, wait_for
 
 DIALECTS = tuple(CLIENTS)
 SENTENCE = "The simulator answers with a sentence of twelve words and then stops."
@@ -171,9 +171,7 @@ def test_edge_46_an_upstream_is_left_when_the_client_leaves(stack: Stack, keys: 
     with httpx.stream("POST", url, json={**body, **fields}, headers=bearer(keys.alice), timeout=30) as reply:
         next(reply.iter_bytes())
         request_id = reply.headers["x-request-id"]
-    deadline = time.monotonic() + 5
-    while stack.upstream_request(word).outcome == "open" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: stack.upstream_request(word).outcome != "open", "that the upstream is left")
     assert stack.upstream_request(word).outcome == "disconnected"
     assert stack.record(request_id)["outcome"] == "client_gone"
 

@@ -28,7 +28,7 @@ SCHEMA = {
 type Asking = Callable[[Ask], Seen | Refused]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clients(stack: Stack, keys: Keys) -> dict[str, Client]:
     return {name: client(stack.url, keys.alice) for name, client in CLIENTS.items()}
 

@@ -6,6 +6,28 @@ from typing import Any
 from routing.declaration.apply import Outcome, Refused, apply
 from routing.declaration.schema import read_declaration
 
+CATALOGUE = """\
+providers:
+  - {slug: openai, adapter: openai, credential: sk-first}
+deployments:
+  - {slug: mini, provider: openai, model: gpt-5-mini, prices: {input: 0.25, output: 2}}
+  - {slug: large, provider: openai, model: gpt-5}
+routes:
+  - {alias: smart, retries: 1, targets: [{deployment: mini}, {deployment: large, priority: 1}]}
+"""
+
+TENANTS = """\
+tenants:
+  - slug: alice
+    limits: [{requests: 600, per: minute, burst: 20}, {concurrency: 100}]
+    budgets: [{amount: 500, per: month}]
+    projects: [{slug: chatbot, budgets: [{amount: 100}]}]
+    api_keys:
+      - {name: production, project: chatbot, limits: [{tokens: 1000, per: day}]}
+  - slug: charlie
+    api_keys: [{name: production, secret: charlies-own-secret-key}]
+"""
+
 
 def declare(text: str, *, variables: dict[str, str] | None = None, **options: Any) -> Outcome:
     """Apply a piece of YAML."""

@@ -209,17 +209,22 @@ async def sleeper() -> None:
     await asyncio.sleep(60)
 
 
+async def said(hot, question):
+    """What a worker has answered."""
+    return await until(lambda: hot.call(b"LPOP", live.STOPPED_KEY + question))
+
+
 async def test_a_request_is_stopped_for_its_tenant_and_for_operators(hot):
     flights, asked = Flights(), exchange()
     task = asyncio.create_task(sleeper())
     flights.tasks[asked] = task
     told = telling_of(hot, flights)
-    told.hear(live.stop_message(asked.request_id, CHARLIE))
+    told.hear(live.stop_message(asked.request_id, CHARLIE, "charlies"))
     assert not asked.is_stopped
-    told.hear(live.stop_message(asked.request_id, ALICE))
+    told.hear(live.stop_message(asked.request_id, ALICE, "alices"))
     assert asked.is_stopped
-    answer = await until(lambda: hot.call(b"LPOP", live.STOPPED_KEY + asked.request_id))
-    assert live.decode_stopped(answer).tenant == "t1"
+    assert await said(hot, "charlies") == live.NOT_MINE
+    assert live.decode_stopped(await said(hot, "alices")).tenant == "t1"
     with pytest.raises(asyncio.CancelledError):
         await task
     await told.aclose()
@@ -228,12 +233,19 @@ async def test_a_request_is_stopped_for_its_tenant_and_for_operators(hot):
 async def test_an_operator_may_stop_anybodys(hot):
     flights, asked = Flights(), exchange(CHARLIE)
     task = flights.tasks[asked] = asyncio.create_task(sleeper())
-    telling_of(hot, flights).hear(live.stop_message(asked.request_id, None))
+    telling_of(hot, flights).hear(live.stop_message(asked.request_id, None, "anybodys"))
     assert asked.is_stopped
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_what_is_not_under_way_here_is_nobodys_business(hot):
-    telling_of(hot, Flights()).hear(live.stop_message("0" * 32, None))
-    assert await hot.call(b"EXISTS", live.STOPPED_KEY + "0" * 32) == 0
+async def test_a_worker_says_at_once_that_it_has_no_such_request(hot):
+    telling_of(hot, Flights()).hear(live.stop_message("0" * 32, None, "nothing"))
+    assert await said(hot, "nothing") == live.NOT_MINE
+
+
+async def test_a_stop_that_another_version_asks_for_is_left_to_it(hot):
+    flights, asked = Flights(), exchange()
+    flights.tasks[asked] = None
+    telling_of(hot, flights).hear(f"{live.STOP} {asked.request_id} *")
+    assert not asked.is_stopped

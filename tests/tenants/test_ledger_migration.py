@@ -15,7 +15,7 @@ from django.utils import timezone
 from tenants import ledger_schema
 from tenants.ledger import ensure_partition, partition_name
 from tenants.ledger_schema import alter
-from tenants.models import UsageEndUserDay, UsageRecord
+from tenants.models import UsageEndUserDay, UsageOverviewDay, UsageRecord
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -277,3 +277,37 @@ def test_a_request_is_found_by_what_its_client_calls_it_on_every_day():
         connection.close()
     for day in days:
         assert f"{day}_usage_record_correlation" in plan
+
+
+# --- Coarse sums: what reports tell, too -------------------------------------------------------------------------
+
+BEFORE_SUMS = [("routing", "0003_stored_response"), ("tenants", "0016_trail_retention")]
+SUMS = """
+INSERT INTO tenants_usageday (starts_at, tenant_id, project, api_key_id, alias, provider, deployment, outcome, cost_status,
+    currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,
+    reasoning_tokens, cost, cost_price, written_off, latency_ms, first_token_ms, first_tokens)
+SELECT date_trunc('day', now(), 'UTC'), 1, '', key, 'smart', 'openai', 'mini', 'served', 'exact', 'USD',
+    1, 10, 0, 3, 4, 5, 2, 1, 0, 0.5, 1, 0, 0 FROM generate_series(1, 2) AS of_keys (key)
+"""
+COARSE = """
+INSERT INTO tenants_usageoverviewday (starts_at, tenant_id, alias, provider, currency, requests, errors, unpriced,
+    input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, cost, cost_price, latency, first_token)
+SELECT date_trunc('day', now(), 'UTC'), whose, %s, 'openai', 'USD', 2, 0, 0, 20, 0, 14, 10, 2, 0, '{}', '{}'
+FROM (VALUES (0), (1)) AS everybody (whose)
+"""
+
+
+@pytest.mark.parametrize("_before", [BEFORE_SUMS], indirect=True)
+@pytest.mark.usefixtures("_before")
+def test_coarse_sums_learn_what_reports_tell_and_older_drains_may_go_on():
+    with connection.cursor() as cursor:
+        cursor.execute(SUMS)
+        cursor.execute(COARSE, ["smart"])
+    migrate()
+    with connection.cursor() as cursor:
+        cursor.execute(COARSE, ["a drain of the version before"])
+    found = UsageOverviewDay.objects.order_by("tenant_id").values_list(
+        "cache_write_1h_tokens", "reasoning_tokens", "written_off"
+    )
+    assert list(found.filter(alias="smart")) == [(8, 4, 1), (8, 4, 1)]
+    assert list(found.exclude(alias="smart")) == [(0, 0, 0), (0, 0, 0)]

@@ -189,8 +189,24 @@ def test_choices_of_filters_come_from_sums(console, filled):
     for name in ("smart", "embed", "groq", "claude-eu"):
         assert f">{name}</option>" in page
     asked = queries_of(console, RECORDS)
-    assert len([sql for sql in asked if "SELECT DISTINCT" in sql and 'FROM "tenants_usageday"' in sql]) == 3
-    assert not [sql for sql in asked if "DISTINCT" in sql and "usagerecord" in sql]
+    distinct = [sql for sql in asked if "SELECT DISTINCT" in sql and "tenants_usage" in sql]
+    assert sorted("tenants_usageoverviewday" in sql for sql in distinct) == [False, True, True]
+    assert not [sql for sql in distinct if "usagerecord" in sql]
+
+
+@pytest.mark.parametrize("group_by", ["tenant", "model", "provider", "day", "hour"])
+def test_reports_of_everybody_read_the_coarsest_sums(console, filled, group_by):
+    [sql] = [sql for sql in queries_of(console, f"/admin/usage?group_by={group_by}") if "WITH groups" in sql]
+    assert f"FROM tenants_usageoverview{'hour' if group_by == 'hour' else 'day'} " in sql
+    assert f"tenant_id {'<>' if group_by == 'tenant' else '='} 0" in sql
+
+
+def test_the_first_page_finds_what_all_tenants_are_together_by_an_index_of_its_own(console, filled):
+    for span in ("24h", "30d"):
+        asked = [sql for sql in queries_of(console, f"/admin/?range={span}") if "AND tenant_id = 0" in sql]
+        assert asked
+        for sql in asked:
+            assert "Seq Scan on tenants_usageoverview" not in plan_of(sql)
 
 
 @pytest.mark.parametrize("group_by", GROUPS)
