@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import batched
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -124,8 +125,9 @@ def _overview(table: str, period: str) -> Rollup:
             "unpriced": _UNPRICED,
             **{name: _TOKENS[name] for name in ("input_tokens", "cache_read_tokens", "output_tokens")},
             "cache_write_tokens": f"{_TOKENS['cache_write_5m_tokens']} + {_TOKENS['cache_write_1h_tokens']}",
-            "cost": _MONEY["cost"],
-            "cost_price": _MONEY["cost_price"],
+            "cache_write_1h_tokens": _TOKENS["cache_write_1h_tokens"],
+            "reasoning_tokens": _TOKENS["reasoning_tokens"],
+            **_MONEY,
         },
         join=f"CROSS JOIN LATERAL (VALUES (tenant_id), ({ALL_TENANTS})) whose (id)",
         histograms={"latency": "latency_ms", "first_token": "first_token_ms"},
@@ -209,7 +211,7 @@ def write_records(events: Sequence[UsageEvent]) -> int:
     return count
 
 
-def write_new_records(events: Sequence[UsageEvent]) -> int:
+def write_new_records(events: Iterable[UsageEvent]) -> int:
     """Insert records that are certainly not in the ledger, of days that have partitions; for made-up ones.
 
     In a transaction of the caller's.
@@ -217,7 +219,8 @@ def write_new_records(events: Sequence[UsageEvent]) -> int:
     columns = ", ".join(COLUMNS)
     with connection.cursor() as cursor, _temporary(cursor, "fresh"):
         with cursor.copy(f"COPY fresh ({columns}) FROM STDIN") as copy:
-            copy.write("".join(map(copy_line, events)))
+            for some in batched(events, BATCH):
+                copy.write("".join(map(copy_line, some)))
         cursor.execute(f"INSERT INTO tenants_usagerecord ({columns}) SELECT {columns} FROM fresh")
         count = int(cursor.rowcount)
         _add_up(cursor, "fresh")

@@ -14,8 +14,8 @@ from django.db import connection
 from django.db.models import Sum
 from django.db.models.functions import Greatest
 
-from tenants.models import ApiKey, Tenant, UsageDay, UsageEndUserDay, UsageHour
-from tenants.models.ledger import ERRORS, TOKEN_FIELDS
+from tenants.models import ApiKey, Tenant, UsageDay, UsageEndUserDay, UsageHour, UsageOverviewDay, UsageOverviewHour
+from tenants.models.ledger import ALL_TENANTS, ERRORS, TOKEN_FIELDS
 from tenants.report_question import GROUPS, Question, position
 
 # Reasoning is a part of the output.
@@ -23,7 +23,7 @@ ALL_TOKENS = tuple(name for name in TOKEN_FIELDS if name != "reasoning_tokens")
 COUNTS = ("requests", "errors", "unpriced", "tokens", *TOKEN_FIELDS)
 MONEY = ("cost", "cost_price", "margin", "written_off")
 FIGURES = (*COUNTS, *MONEY)
-RECENT_DAYS = 31
+RECENT_DAYS, DAYS_OF_ALL = 31, 3
 MOST_CHOICES = 500
 
 _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
@@ -53,6 +53,18 @@ class Source:
 _DAY_OF_HOUR = "date_trunc('day', starts_at, 'UTC')"
 HOURS = Source(table=UsageHour._meta.db_table, time="starts_at", columns={"hour": "starts_at", "day": _DAY_OF_HOUR})
 DAYS = Source(table=UsageDay._meta.db_table, time="starts_at", columns={"day": "starts_at"})
+# Few rows, and those of all tenants together are few whoever they are: asked wherever they know enough.
+KNOWN_TO_OVERVIEWS = frozenset({"tenant_id", "alias", "provider", "currency", "day", "hour"})
+_OVERVIEW_SUMS = {
+    **_SUMS,
+    "errors": "sum(errors)",
+    "unpriced": "sum(unpriced)",
+    "tokens": "sum(input_tokens) + sum(cache_read_tokens) + sum(cache_write_tokens) + sum(output_tokens)",
+    "cache_write_5m_tokens": "sum(cache_write_tokens) - sum(cache_write_1h_tokens)",
+}
+OVERVIEW_HOURS = replace(HOURS, table=UsageOverviewHour._meta.db_table, sums=_OVERVIEW_SUMS)
+OVERVIEW_DAYS = replace(DAYS, table=UsageOverviewDay._meta.db_table, sums=_OVERVIEW_SUMS)
+OVERVIEWS = (OVERVIEW_HOURS, OVERVIEW_DAYS)
 END_USERS = Source(
     table=UsageEndUserDay._meta.db_table,
     time="day",
@@ -91,12 +103,16 @@ def usage_report(question: Question) -> Report:
 def recent_values(column: str, tenant_id: int | None = None) -> list[str]:
     """Return what stood in a column of daily usage (alias, provider, deployment) in the last 31 days, the first so many.
 
-    Of one tenant, or of all.
+    Of one tenant, or of all: deployments of all only of the last days, for there each key has rows of its own.
     """
-    since = datetime.now(UTC) - timedelta(days=RECENT_DAYS)
-    found = UsageDay.objects.filter(starts_at__gte=since)
-    if tenant_id is not None:
-        found = found.filter(tenant=tenant_id)
+    days = RECENT_DAYS if column != "deployment" or tenant_id is not None else DAYS_OF_ALL
+    since = datetime.now(UTC) - timedelta(days=days)
+    if column == "deployment":
+        rows = UsageDay.objects.filter(starts_at__gte=since)
+        found: Any = rows if tenant_id is None else rows.filter(tenant=tenant_id)
+    else:
+        whose = ALL_TENANTS if tenant_id is None else tenant_id
+        found = UsageOverviewDay.objects.filter(starts_at__gte=since, tenant_id=whose)
     return list(found.order_by(column).values_list(column, flat=True).distinct()[:MOST_CHOICES])
 
 
@@ -123,7 +139,7 @@ def hours_with(
     `filters` are of columns that the sums have. An hour that is begun at the near end does not count: who pages from
     there may have had its records. Many records of one kind are in few hours, and few are in hours that are known.
     """
-    found = UsageHour.objects.filter(starts_at__gte=_full_hour(since), **filters)
+    found = _hours(filters).filter(starts_at__gte=_full_hour(since))
     if until is not None:
         found = found.filter(starts_at__lte=until)
     near = _full_hour(since if not newest_first or until is None else until)
@@ -139,6 +155,17 @@ def hours_with(
         if records >= enough:
             break
     return hours
+
+
+def _hours(filters: Mapping[str, Any]) -> Any:
+    """Return the hourly sums of what is looked for: the coarse ones where they know it."""
+    coarse = {"tenant_id": ALL_TENANTS, **filters}
+    if coarse.get("cost_status") == "unpriced":
+        coarse = {**coarse, "unpriced__gt": 0}
+        del coarse["cost_status"]
+    if coarse.keys() <= {"tenant_id", "alias", "provider", "unpriced__gt"}:
+        return UsageOverviewHour.objects.filter(**coarse)
+    return UsageHour.objects.filter(**filters)
 
 
 def _full_hour(moment: datetime) -> datetime:
@@ -247,6 +274,8 @@ def _condition(question: Question, source: Source) -> tuple[str, list[Any]]:
     span: list[Any] = [question.begins, question.ends]
     if source is END_USERS:
         span = [question.begins.date(), question.ends.date()]
+    if source in OVERVIEWS and "tenant_id" not in question.filters:
+        conditions.append(f"tenant_id {'<>' if question.group_by == 'tenant' else '='} {ALL_TENANTS}")
     return " AND ".join(conditions), [*span, *question.filters.values()]
 
 
@@ -259,7 +288,14 @@ def _selected(source: Source) -> str:
 def _source(question: Question) -> Source:
     if question.is_of_end_users:
         return END_USERS
+    if is_coarse(question):
+        return OVERVIEW_HOURS if question.is_of_hours else OVERVIEW_DAYS
     return HOURS if question.is_of_hours else DAYS
+
+
+def is_coarse(question: Question) -> bool:
+    """Whether few rows tell all that is asked: neither of projects, keys or end users, nor of deployments."""
+    return {*GROUPS[question.group_by], *question.filters} <= KNOWN_TO_OVERVIEWS
 
 
 def _next(question: Question, row: Mapping[str, Any]) -> str:

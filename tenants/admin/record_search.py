@@ -18,17 +18,19 @@ from django.http import HttpRequest
 from tenants.admin.keyset import AFTER, BEFORE, SEPARATOR, KeysetChangeList
 from tenants.admin.record_filters import Condition, Edge
 from tenants.admin.scope import standing_in
-from tenants.models import UsageRecord
+from tenants.models import ApiKey, UsageRecord
 from tenants.reports import hours_with
 from tenants.retention import stored_days
 
 MOST_READ = 20_000  # rows that are compared for one page, where they lie in their order
 MOST_SCATTERED = 5_000  # where each lies on a page of its own: of one tenant, or of a partial index
+MOST_RARE = 1_000  # of one tenant in a partial index of all
 MOST_SPANS = 60  # of time, in one query
 COMPARED = (
     *("request_id", "started_at", "project", "end_user", "alias", "provider", "deployment", "is_streamed", "status"),
     *("outcome", "error_code", "cost", "cost_status", "latency_ms", "first_token_ms"),
 )
+DETAILS = {"project", "deployment"}
 SUMMED = {"tenant__id__exact": "tenant_id", "api_key__id__exact": "api_key_id"}
 QUICK = (
     ("Failed at the upstream", "owner", "upstream"),
@@ -75,12 +77,21 @@ class RecordChangeList(KeysetChangeList):
         """Whether rows have to be compared one by one."""
         if self.query or not self.conditions:
             return False
-        return self._is_indexed or not all(each.is_summed for each in self.conditions)
+        return self._is_indexed or not all(each.is_summed and self._is_quick(each) for each in self.conditions)
 
     @property
     def _is_indexed(self) -> bool:
         """Whether a filter has an index of its own, which knows nothing of the others."""
         return any(self.filter_params.get(name, [""])[-1] for name in ("translation", "attempts"))
+
+    @property
+    def _is_of_one(self) -> bool:
+        """Whether only one tenant's or one key's are looked for."""
+        return bool(self.only_tenant or any(self.filter_params.get(name, [""])[-1] for name in SUMMED))
+
+    def _is_quick(self, each: Condition) -> bool:
+        """Whether the sums are asked: of everybody, they have no index of all that they know."""
+        return self._is_of_one or not DETAILS & (each.summed() or {}).keys()
 
     # --- With the sums ---------------------------------------------------------------------------------------
 
@@ -103,8 +114,13 @@ class RecordChangeList(KeysetChangeList):
         given = {name: values[-1] for name, values in self.filter_params.items() if name in SUMMED and values[-1]}
         summed: dict[str, Any] = {SUMMED[name]: value for name, value in given.items()}
         for each in self.conditions:
-            summed |= each.summed() or {}
-        return summed if self.only_tenant is None else summed | {"tenant_id": self.only_tenant}
+            summed |= (each.summed() or {}) if self._is_quick(each) else {}
+        if self.only_tenant is not None:
+            return summed | {"tenant_id": self.only_tenant}
+        if "api_key_id" in summed and "tenant_id" not in summed:  # by whom the sums of keys are found
+            owner = ApiKey.objects.filter(pk=summed["api_key_id"]).values_list("tenant_id", flat=True).first()
+            summed |= {} if owner is None else {"tenant_id": owner}
+        return summed
 
     def _span(self) -> tuple[datetime, datetime | None]:
         """From when on there is anything to be found, and until when."""
@@ -151,17 +167,20 @@ class RecordChangeList(KeysetChangeList):
         """Return which rows are compared and in which order; None: there are none."""
         order = list(self._ordering())
         rows = self.queryset
-        if self._is_indexed or self.only_tenant or any(self.filter_params.get(name, [""])[-1] for name in SUMMED):
-            self._most = MOST_SCATTERED
+        is_indexed = self._is_indexed
         for each in self.conditions:
             narrowed = each.index(rows)
             if narrowed is not rows:
-                rows, self._most = narrowed, MOST_SCATTERED
+                rows, is_indexed = narrowed, True
                 break
+        if self._is_of_one or is_indexed:
+            self._most = MOST_RARE if self._is_of_one and is_indexed else MOST_SCATTERED
         if place is not None:
             rows = rows.filter(self._beyond(place, "gt" if is_backwards else "lt"))
         self._hours = []
         summed = self._summed()
+        if is_indexed:
+            summed.pop("outcome__in", None)  # the index knows that better
         if is_backwards:
             order = [name.removeprefix("-") for name in order]
         elif summed:

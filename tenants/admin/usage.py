@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,19 +12,23 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from gateway_site.infra.admin import plain
+from gateway_site.infra.words import plain
 from tenants.admin.scope import standing_in
 from tenants.admin.trace import table, words
+from tenants.models import Tenant
 from tenants.report_api import may_see_usage, report_for
-from tenants.report_question import GROUPS, MOST_ROWS, ReportRefused, single_values
-from tenants.reports import MONEY, Report
+from tenants.report_question import GROUPS, MOST_ROWS, Question, ReportRefused, read_question, single_values
+from tenants.reports import MONEY, Report, is_coarse
 
 TITLE = "Usage report"
 ROWS = 100
 EXPORT = "/api/v1/usage"
+DAYS_OF_KEYS = 5  # of all tenants' keys together
 LABELS = {"api_key": "API key", "end_user": "End user", "model": "Model", "cost_price": "What we pay"}
+MAIN_FIELDS = ("group_by", "from", "to", "order")  # the others stand behind a fold
 HIDDEN = frozenset({"tenant_id", "api_key_id", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"})
 
 
@@ -75,15 +80,41 @@ def usage_page(request: HttpRequest) -> HttpResponse:
         "title": TITLE,
         "form": UsageForm(initial=initial, is_of_all=is_of_all),
         "is_of_all": is_of_all,
+        "main_fields": MAIN_FIELDS,
+        "is_narrowed": any(value for name, value in request.GET.items() if name not in MAIN_FIELDS),
     }
     try:
-        report = report_for(request.user, {**single_values(request.GET), "limit": f"{ROWS}"})
+        span = _span(single_values(request.GET), standing_in(request).tenant)
+        report = report_for(request.user, {**single_values(request.GET), **span, "limit": f"{ROWS}"})
     except ReportRefused as error:
         return TemplateResponse(request, "admin/usage.html", {**context, "error": str(error)}, status=422)
-    return TemplateResponse(request, "admin/usage.html", {**context, **_shown(report, request.GET)})
+    return TemplateResponse(request, "admin/usage.html", {**context, **_shown(report, request.GET, span)})
 
 
-def _shown(report: Report, query: QueryDict) -> dict[str, Any]:
+def _span(parameters: Mapping[str, str], only: Tenant | None) -> dict[str, str]:
+    """Return from when on a page tells what is too much for the usual time; raises ReportRefused where more is asked."""
+    question = read_question(parameters, now=timezone.now(), only=only)
+    most = _most_days(question)
+    if most is None or question.ends - question.begins <= timedelta(days=most):
+        return {}
+    if not any(parameters.get(name, "").strip() for name in ("from", "to")):
+        return {"from": f"{question.ends - timedelta(days=most):%Y-%m-%d}"}
+    name = LABELS.get(question.group_by, question.group_by.capitalize())
+    days = "one day" if most == 1 else f"{most} days"
+    hint = "choose a tenant or a shorter time, or export it: that has no such limit."
+    raise ReportRefused("from", f"{name} of all tenants: {days} at most on one page; {hint}")
+
+
+def _most_days(question: Question) -> int | None:
+    """How many days a page tells of; None: all that are asked for, since few rows know them."""
+    if is_coarse(question) or "tenant_id" in question.filters:
+        return None
+    if question.is_of_end_users or question.is_of_hours:
+        return 1
+    return None if "api_key_id" in question.filters else DAYS_OF_KEYS
+
+
+def _shown(report: Report, query: QueryDict, span: Mapping[str, str]) -> dict[str, Any]:
     columns = [name for name in report.columns if name not in HIDDEN]
     headings = [LABELS.get(name, words(name).capitalize()) for name in columns]
     totals = [name for name in columns if report.totals and name in report.totals[0]]
@@ -100,8 +131,8 @@ def _shown(report: Report, query: QueryDict) -> dict[str, Any]:
         else None,
         "next": _address("", query, after=report.next) if report.next is not None else None,
         "first": _address("", query, after=None) if report.question.after is not None else None,
-        "as_csv": _address(EXPORT, query, after=None, limit=f"{MOST_ROWS}", format="csv"),
-        "as_json": _address(EXPORT, query, after=None, limit=f"{MOST_ROWS}", format="json"),
+        "as_csv": _address(EXPORT, query, after=None, limit=f"{MOST_ROWS}", format="csv", **span),
+        "as_json": _address(EXPORT, query, after=None, limit=f"{MOST_ROWS}", format="json", **span),
     }
 
 
