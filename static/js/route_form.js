@@ -63,6 +63,46 @@
         });
     });
 
+    // The same for who has no mouse: two buttons beside the handle.
+    function addMovers() {
+        rows().forEach((row) => {
+            const handle = row.querySelector(".cursor-move");
+            if (!handle || row.querySelector(".target-movers")) return;
+            const movers = document.createElement("span");
+            movers.className = "target-movers";
+            movers.append(mover(row, "up", -1), mover(row, "down", 1));
+            handle.after(movers);
+        });
+    }
+
+    function mover(row, word, step) {
+        const button = document.createElement("button");
+        const icon = document.createElement("span");
+        button.type = "button";
+        button.title = `Move ${word}`;
+        button.setAttribute("aria-label", button.title);
+        icon.className = "material-symbols-outlined";
+        icon.setAttribute("aria-hidden", "true");
+        icon.textContent = `keyboard_arrow_${word}`;
+        button.append(icon);
+        button.addEventListener("click", () => move(row, step, button));
+        return button;
+    }
+
+    function move(row, step, button) {
+        const all = rows();
+        const other = all[all.indexOf(row) + step];
+        if (!other) return;
+        const tiers = all.map((each) => field(each, "priority").value);
+        if (step < 0) other.before(row);
+        else other.after(row);
+        rows().forEach((each, place) => {
+            field(each, "priority").value = tiers[place];
+        });
+        shares();
+        button.focus();
+    }
+
     function explain() {
         const strategy = document.querySelector('[name="strategy"]');
         if (!strategy) return;
@@ -90,10 +130,14 @@
 
     document.addEventListener("input", follow);
     document.addEventListener("change", follow);
-    document.addEventListener("formset:added", shares);
+    document.addEventListener("formset:added", () => {
+        addMovers();
+        shares();
+    });
     document.addEventListener("DOMContentLoaded", () => {
         explain();
         shares();
+        addMovers();
         document.querySelectorAll(".conditions").forEach((details) => {
             if (details.closest("td.errors")) details.open = true;
         });

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 from playwright.sync_api import expect as expect
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 30
 WIDE = (1440, 900)
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,14 +49,20 @@ def sessions(stack: Stack) -> SessionsOf:
 
 
 @pytest.fixture
-def somebody(browser: Browser, stack: Stack) -> Iterator[Callable[..., Person]]:
-    """Makes people with a browser each: `somebody()`, or with options of a browser context."""
+def somebody_at(browser: Browser) -> Iterator[Callable[..., Person]]:
+    """Makes people with a browser each, at a gateway: `somebody_at(url)`, or with options of a browser context."""
     with ExitStack() as open_browsers:
 
-        def make(**options: Any) -> Person:
-            return open_browsers.enter_context(person_at(browser, stack.url, **options))
+        def make(url: str, **options: Any) -> Person:
+            return open_browsers.enter_context(person_at(browser, url, **options))
 
         yield make
+
+
+@pytest.fixture
+def somebody(somebody_at: Callable[..., Person], stack: Stack) -> Callable[..., Person]:
+    """Makes people with a browser each at the gateway of the journeys."""
+    return partial(somebody_at, stack.url)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 // What a person would not be able to read or to hit on the page as it is shown now; each line is one complaint.
-() => {
+// Without scripts, nobody has given names to what has none in its HTML.
+(hasScripts) => {
     const complaints = [];
     const root = document.documentElement;
     const name = (element) => {
@@ -40,17 +41,41 @@
         }
         return root;
     };
-    const boxes = controls.filter(isReached).map((element) => ({ element, layer: layer(element), box: element.getBoundingClientRect() }));
+    // A link that goes on in the next line has a box for each.
+    const boxes = controls.filter(isReached).flatMap((element) => {
+        const parts = getComputedStyle(element).display === "inline" ? [...element.getClientRects()] : [element.getBoundingClientRect()];
+        return parts.map((box) => ({ element, layer: layer(element), box }));
+    });
     boxes.forEach((one, place) => {
         boxes.slice(place + 1).forEach((other) => {
             if (one.layer !== other.layer) return; // what scrolls under a bar comes out again
-            if (one.element.contains(other.element) || other.element.contains(one.element)) return;
+            if (one.element === other.element || one.element.contains(other.element) || other.element.contains(one.element)) return;
             const wide = Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
             const high = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
             const isInside = wide >= other.box.width && high >= other.box.height && one.element.tagName === "INPUT";
             if (isInside) return; // an icon in a field, such as a date's calendar
             if (wide > 3 && high > 3) complaints.push(`overlap: ${name(one.element)} and ${name(other.element)}`);
         });
+    });
+
+    // --- A name for each control, in words and not in icons
+    const words = (element) => {
+        const copy = element.cloneNode(true);
+        copy.querySelectorAll("[aria-hidden='true'], script, style").forEach((each) => each.remove());
+        return copy.textContent.trim() || [...copy.querySelectorAll("img[alt]")].map((each) => each.alt).join(" ");
+    };
+    const isNamed = (element) =>
+        element.getAttribute("aria-label") ||
+        element.getAttribute("aria-labelledby") ||
+        element.title ||
+        (element.matches("input, select, textarea")
+            ? [...(element.labels || [])].some(words) || element.placeholder || (["submit", "button"].includes(element.type) && element.value)
+            : words(element));
+    controls.filter(() => hasScripts).forEach((element) => {
+        if (!isNamed(element)) complaints.push(`no name: ${name(element)} ${element.getAttribute("name") || element.className}`.slice(0, 120));
+    });
+    document.querySelectorAll(".material-symbols-outlined:not([aria-hidden='true'])").forEach((icon) => {
+        if (hasScripts && isShown(icon)) complaints.push(`an icon that is read out: ${icon.textContent.trim()}`);
     });
 
     // --- Contrast AA

@@ -27,7 +27,7 @@ OPERATORS_ADDRESSES = (
 )
 
 
-def test_an_invited_developer_finds_key_connect_page_and_usage(operator, somebody, stack, keys):
+def test_an_invited_developer_finds_key_connect_page_and_usage(operator, somebody, charlie, stack, keys):
     assert stack.post("/v1/chat/completions", keys["alice"], hello("chat")).status_code == 200
     operator.goes_to("/admin/")
     operator.follows("Invitations")
@@ -66,6 +66,12 @@ def test_an_invited_developer_finds_key_connect_page_and_usage(operator, somebod
         reply = dave.page.goto(address)
         assert reply is not None
         assert reply.status in {403, 404}, address
+
+    charlie.goes_to("/admin/")
+    for page in ("Members", "Invitations"):
+        charlie.follows(page)
+        expect(charlie.page).to_have_title(re.compile(page))
+        charlie.does_not_see("dave@example.com")
 
 
 def test_a_developer_makes_a_key_and_the_first_request_with_it(somebody, sessions, stack):
