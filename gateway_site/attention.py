@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from asgiref.sync import async_to_sync
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
@@ -20,7 +21,8 @@ from providers.models import Deployment, Provider
 from routing.services import waiting_draft
 from tenants.burn_down import Burn
 from tenants.dashboard import unpriced_since
-from tenants.models import AlertIncident, BudgetAlert
+from tenants.legal import pending
+from tenants.models import AlertIncident, BudgetAlert, User
 
 MOST = 8  # notices that are shown at once
 RANKS = ("critical", "warning", "notice")
@@ -120,24 +122,19 @@ def _of_issue(issue: Issue, address: str, words: str) -> Notice:
 
 
 def _switched_off() -> Iterator[Notice]:
-    off = list(Provider.objects.filter(is_enabled=False).order_by("slug").values_list("slug", flat=True)[: SHOWN + 1])
-    if off:
+    yield from _off("provider", Provider.objects.filter(is_enabled=False))
+    yield from _off("deployment", Deployment.objects.filter(is_enabled=False, provider__is_enabled=True))
+
+
+def _off(noun: str, rows: QuerySet[Any]) -> Iterator[Notice]:
+    slugs = list(rows.order_by("slug").values_list("slug", flat=True)[: SHOWN + 1])
+    if slugs:
         yield Notice(
             severity="notice",
-            message=f"Switched off by hand: {_plural(len(off), 'provider')} {_names(off)}.",
+            message=f"Switched off by hand: {_plural(len(slugs), noun)} {_names(slugs)}.",
             advice="They get no requests until somebody switches them on again.",
-            link=link("admin:providers_provider_changelist"),
-            link_text="Open providers",
-        )
-    parts = Deployment.objects.filter(is_enabled=False, provider__is_enabled=True).order_by("slug")
-    switched = list(parts.values_list("slug", flat=True)[: SHOWN + 1])
-    if switched:
-        yield Notice(
-            severity="notice",
-            message=f"Switched off by hand: {_plural(len(switched), 'deployment')} {_names(switched)}.",
-            advice="They get no requests until somebody switches them on again.",
-            link=link("admin:providers_deployment_changelist"),
-            link_text="Open deployments",
+            link=link(f"admin:providers_{noun}_changelist"),
+            link_text=f"Open {noun}s",
         )
 
 
@@ -224,6 +221,19 @@ def of_alert_rules(tenant_id: int | None) -> Iterator[Notice]:
             advice="Each incident says since when and how bad; acknowledge it, or silence its rule for a while.",
             link=link("admin:tenants_alertincident_changelist", state="firing"),
             link_text="Open incidents",
+        )
+
+
+def of_documents(user: User) -> Iterator[Notice]:
+    """Terms and privacy notices that a member has yet to accept."""
+    for document in pending(user):
+        since = f"{document.effective_from.day} {document.effective_from:%B %Y}"
+        yield Notice(
+            severity="notice",
+            message=f"{document}, in force since {since}, waits for your acceptance.",
+            advice="Read it first; that you accept it is said at the end of the page, and recorded.",
+            link=f"/{document.kind}",
+            link_text="Read and accept",
         )
 
 

@@ -53,6 +53,10 @@ app.conf.beat_schedule = {
         "task": "tenants.expire_usage",
         "schedule": crontab(hour=2, minute=50),
     },
+    "delete what is older than it is kept of the audit trail, of alerts and of sessions": {
+        "task": "tenants.expire_history",
+        "schedule": crontab(hour=3, minute=30),
+    },
     "ask upstreams what their models can do": {
         "task": "providers.fetch_capabilities",
         "schedule": crontab(minute=25),

@@ -73,16 +73,11 @@ class ConsoleSite(UnfoldAdminSite):
         return TemplateResponse(request, template, context, headers={"HX-Trigger": "search"})
 
     def _found(self, request: HttpRequest, term: str) -> list[SearchResult]:
-        command = self._get_config("COMMAND", request)
-        apps = self.get_app_list(request)
-        found: list[SearchResult] = []
-        if callback := command.get("search_callback"):
-            found += self._get_value(callback, request, term)
+        """What the palette finds, and then what else is registered under that name."""
+        callback = self._get_config("COMMAND", request)["search_callback"]
+        found: list[SearchResult] = list(self._get_value(callback, request, term))
         known = {str(result.link) for result in found}
-        found += [result for result in self._search_apps(apps, term) if str(result.link) not in known]
-        models = self._get_value(command.get("search_models"), request)
-        if models is True or isinstance(models, list | tuple):
-            found += self._search_models(request, apps, term, None if models is True else models)
+        found += [each for each in self._search_apps(self.get_app_list(request), term) if str(each.link) not in known]
         return found
 
 

@@ -4,16 +4,25 @@ Loaded with the console's first page. Sessions send, as the console's forms do, 
 done is decided by the same standing and permissions as in the console. Errors are written in one shape (`errors.py`).
 """
 
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
 from django.contrib.auth.decorators import user_passes_test
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import etag
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.views import openapi_json
+from ninja.responses import Response
 
 from gateway_site import __version__
 from routing.api import (
+    console_alerts,
     console_limits,
+    console_people,
     console_revisions,
     console_routes,
     console_tenants,
@@ -38,6 +47,28 @@ object to what is said. `If-Match` with an `ETag` guards against changes meanwhi
 refused (422).
 """
 
+
+def for_somebody(view: Any) -> Callable[..., HttpResponse]:
+    """Show documentation to whoever has something to do here."""
+    shown = show_description if view.func is openapi_json else view
+    return user_passes_test(lambda user: standing_of(user).is_somebody, login_url="admin:login")(shown)
+
+
+@cache
+def description() -> tuple[bytes, str]:
+    """Return openapi.json and its tag: made once in each process, for that takes seconds."""
+    content = Response(control_plane.get_openapi_schema()).content
+    return content, f'"{sha256(content).hexdigest()[:32]}"'
+
+
+@etag(lambda request: description()[1])
+def show_description(request: HttpRequest) -> HttpResponse:
+    """Answer openapi.json; nothing, to who has it already."""
+    return HttpResponse(
+        description()[0], content_type="application/json", headers={"cache-control": "private, no-cache"}
+    )
+
+
 control_plane = NinjaAPI(
     title="Tollgate control plane",
     version=__version__,
@@ -45,12 +76,14 @@ control_plane = NinjaAPI(
     urls_namespace="control_plane",
     docs_url="/docs",
     openapi_url="/openapi.json",
-    docs_decorator=user_passes_test(lambda user: standing_of(user).is_somebody, login_url="admin:login"),
+    docs_decorator=for_somebody,
     auth=[TokenBearer(), ConsoleSession()],
 )
 for module in (
     console_tenants,
     console_limits,
+    console_alerts,
+    console_people,
     console_upstreams,
     console_routes,
     console_revisions,
@@ -82,9 +115,15 @@ def refuse_otherwise(request: HttpRequest, error: Refused) -> HttpResponse:
     return _refuse(request, error.status, error.code, error.message, fields=error.fields)
 
 
+@control_plane.exception_handler(IntegrityError)
+def refuse_late_comer(request: HttpRequest, error: IntegrityError) -> HttpResponse:
+    """Two asked for what there may be once, or for what the other took away, and this was the slower one."""
+    return _refuse(request, 409, "conflict", "Somebody else has changed this at the same moment: look at it again.")
+
+
 @control_plane.exception_handler(HttpError)
 def refuse(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """Everything else."""
+    """Answer whatever else an operation refuses, in the same shape."""
     return _refuse(request, error.status_code, CODES.get(error.status_code, "invalid_request"), str(error))
 
 

@@ -12,7 +12,15 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from gateway_site import home_charts
-from gateway_site.attention import MOST, find_facts, for_operators, link, of_alert_rules, of_budgets
+from gateway_site.attention import (
+    MOST,
+    find_facts,
+    for_operators,
+    link,
+    of_alert_rules,
+    of_budgets,
+    of_documents,
+)
 from gateway_site.health_issues import FEWEST_REQUESTS
 from gateway_site.setup_facts import needs_setup
 from tenants import dashboard_words as words
@@ -85,7 +93,9 @@ def _attention(request: HttpRequest, standing: Standing, burns: list[Burn], now:
         notices = for_operators(facts, burns, now, request.user)
     else:
         alerts = of_alert_rules(standing.tenant_id) if request.user.has_perm("tenants.view_alertincident") else ()
-        notices = [*alerts, *of_budgets(burns, is_own=True)]
+        # Who acts as an owner accepts nothing in their name.
+        documents = () if standing.is_acting else of_documents(request.user)  # type: ignore[arg-type]
+        notices = [*documents, *alerts, *of_budgets(burns, is_own=True)]
     return {"notices": notices[:MOST], "more_notices": max(0, len(notices) - MOST)}
 
 
@@ -160,7 +170,7 @@ def _cards(board: Dashboard, standing: Standing) -> list[dict[str, Any]]:
     down, up = ("down", "up") if says_something else ("", "")
     cards = [_requests(board), _money("Spend", board, lambda figures: figures.cost)]
     if standing.is_operator:
-        cards += [_margin(board)]
+        cards += [_margin(board, up)]
     cards += [
         _tokens(board),
         _rate("Error rate", board.now.error_rate, board.before.error_rate, down, _failed(board)),
@@ -197,7 +207,7 @@ def _money(label: str, board: Dashboard, amounts: Callable[[Figures], dict[str, 
     }
 
 
-def _margin(board: Dashboard) -> dict[str, Any]:
+def _margin(board: Dashboard, good: Any) -> dict[str, Any]:
     margins = {each: board.now.margin(each) for each in board.currencies}
     before = board.before.margin(board.currency)
     paid = [f"{words.amount(board.now.cost_price.get(each, Decimal(0)))} {each}" for each in board.currencies]
@@ -207,7 +217,7 @@ def _margin(board: Dashboard) -> dict[str, Any]:
         "value": words.amount(margins[board.currency]),
         "unit": board.currency,
         "title": f"{margins[board.currency].normalize():f} {board.currency}",
-        "change": words.change(margins[board.currency], before, good="up") if before > 0 else None,
+        "change": words.change(margins[board.currency], before, good=good) if before > 0 else None,
         "details": [*others, f"we pay {', '.join(paid)}"],
     }
 

@@ -137,7 +137,8 @@ def _spend(view: View, board: Dashboard, moments: list[datetime], times: Any) ->
         series.append(_series(group.name or "none", f"c{number + 1}", values))
     others = [max(value, Decimal(0)) for value in rest]
     if any(others):
-        series.append(_series(OTHERS, "others", others))
+        only: str = getattr(view, view.group_by)  # where all of it is of one, no table of them was made
+        series.append(_series(only, "c1", others) if only else _series(OTHERS, "others", others))
     return Chart(
         name="spend",
         title="Spend",

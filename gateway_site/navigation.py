@@ -1,12 +1,16 @@
 """The console's sidebar: what operators and members find where. A page is one line; who may not see it does not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
+import structlog
 from django.http import HttpRequest
-from django.urls import reverse, reverse_lazy
+from django.urls import NoReverseMatch, reverse, reverse_lazy
 
 from tenants.standing import Standing, standing_of
+
+log = structlog.get_logger("tollgate.console")
 
 type Item = dict[str, Any]
 type Group = dict[str, Any]
@@ -14,13 +18,17 @@ type Group = dict[str, Any]
 
 def page(title: str, icon: str, name: str, *permissions: str) -> Item:
     """A page by the name of its URL, for whoever has all the permissions."""
-    return _item(title, icon, reverse_lazy(name), lambda request: request.user.has_perms(permissions))
+    return _named(title, icon, name, lambda request: request.user.has_perms(permissions))
 
 
 def objects(title: str, icon: str, name: str) -> Item:
     """The list of a model, for whoever may view it."""
     app, model = name.rsplit("_", 1)
     return page(title, icon, f"admin:{name}_changelist", f"{app}.view_{model}")
+
+
+def _named(title: str, icon: str, name: str, permission: Callable[[HttpRequest], bool]) -> Item:
+    return {**_item(title, icon, reverse_lazy(name), permission), "name": name}
 
 
 def _item(title: str, icon: str, link: Any, permission: Callable[[HttpRequest], bool]) -> Item:
@@ -44,7 +52,16 @@ def _needs_setup(request: HttpRequest) -> bool:
     return needs_setup(request)
 
 
-SETUP = _item("Setup guide", "rocket_launch", reverse_lazy("setup"), _needs_setup)  # until something real has answered
+SETUP = _named("Setup guide", "rocket_launch", "setup", _needs_setup)  # until something real has answered
+
+ALERTS = _group(
+    "Alerts",
+    objects("Incidents", "notifications_active", "tenants_alertincident"),
+    objects("Alert rules", "rule", "tenants_alertrule"),
+    objects("Channels", "campaign", "tenants_alertchannel"),
+    objects("Silences", "notifications_paused", "tenants_alertsilence"),
+    objects("Alerts of budgets", "notifications", "tenants_budgetalert"),
+)
 
 OPERATORS = (
     _group(
@@ -81,14 +98,7 @@ OPERATORS = (
         objects("Prices", "sell", "providers_modelprice"),
         page("Queues", "hourglass_top", "queue", "providers.view_provider"),
     ),
-    _group(
-        "Alerts",
-        objects("Incidents", "notifications_active", "tenants_alertincident"),
-        objects("Alert rules", "rule", "tenants_alertrule"),
-        objects("Channels", "campaign", "tenants_alertchannel"),
-        objects("Silences", "notifications_paused", "tenants_alertsilence"),
-        objects("Alerts of budgets", "notifications", "tenants_budgetalert"),
-    ),
+    ALERTS,
     _group(
         "Routing",
         objects("Routes", "alt_route", "routing_route"),
@@ -131,16 +141,9 @@ MEMBERS = (
         objects("Budgets", "savings", "tenants_budget"),
         objects("Rate limits", "speed", "tenants_ratelimit"),
     ),
+    ALERTS,
     _group(
-        "Alerts",
-        objects("Incidents", "notifications_active", "tenants_alertincident"),
-        objects("Alert rules", "rule", "tenants_alertrule"),
-        objects("Channels", "campaign", "tenants_alertchannel"),
-        objects("Silences", "notifications_paused", "tenants_alertsilence"),
-        objects("Alerts of budgets", "notifications", "tenants_budgetalert"),
-    ),
-    _group(
-        "Organisation",
+        "Tenant",
         objects("Projects", "folder", "tenants_project"),
         objects("Members", "group", "tenants_member"),
         objects("Invitations", "mail", "tenants_invitation"),
@@ -154,10 +157,25 @@ def navigation(request: HttpRequest) -> list[Group]:
     """What stands in the sidebar of whoever asks; unfold leaves out what their permissions do not cover."""
     standing = standing_of(request.user)
     if standing.tenant_id is None:
-        return list(OPERATORS)
-    *others, organisation = MEMBERS
-    own = {**organisation, "items": [_own_page(standing), *organisation["items"]]}
-    return [*others, own]
+        return _reachable(OPERATORS)
+    *others, tenant = MEMBERS
+    own = {**tenant, "items": [_own_page(standing), *tenant["items"]]}
+    return _reachable([*others, own])
+
+
+def _reachable(groups: Iterable[Group]) -> list[Group]:
+    """Leave out what leads nowhere: one wrong name is not to take every page of the console along."""
+    return [{**group, "items": [item for item in group["items"] if _is_known(item.get("name"))]} for group in groups]
+
+
+@cache
+def _is_known(name: str | None) -> bool:
+    """Whether a name is one of the console's URLs; asked, and complained about, once."""
+    try:
+        return name is None or bool(reverse(name))
+    except NoReverseMatch:
+        log.error("navigation_entry_left_out", name=name)
+        return False
 
 
 def _own_page(standing: Standing) -> Item:

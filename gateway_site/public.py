@@ -151,7 +151,8 @@ def _accept(request: HttpRequest, kind: str) -> HttpResponse:
     version = request.POST.get("version", "")
     if not user.is_authenticated or not user.memberships.exists():
         return HttpResponse("Sign in as a member of a tenant.", status=403, content_type="text/plain")
-    found = LegalDocument.objects.filter(kind=kind, version=int(version)).first() if version.isdecimal() else None
+    number = int(version) if version.isdecimal() and len(version) < 10 else 0
+    found = LegalDocument.objects.filter(kind=kind, version=number).first()
     try:
         if found is None:
             raise ValueError("There is no such version.")

@@ -50,6 +50,8 @@ def postgres_deadlines(seconds: int) -> dict[str, object]:
     # A host that vanished is noticed by unanswered probes; a transaction that is left open does not keep its locks.
     probes = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
     limits = f"-c statement_timeout={seconds}s -c idle_in_transaction_session_timeout={seconds}s"
+    # Postgres' own guess is of rotating disks: it would read a day of everybody rather than jump to the rows of one.
+    limits += " -c random_page_cost=1.1"
     return {
         "connect_timeout": envint("DATABASE_CONNECT_TIMEOUT", 5),
         **probes,
@@ -115,6 +117,7 @@ INSTALLED_APPS = [
     "allauth",  # signing in
     "allauth.account",
     "allauth.mfa",
+    "allauth.usersessions",  # which sessions somebody has
     "allauth.socialaccount",  # without its providers: ours loads `requests` when somebody comes that way
     "ninja",  # the pages of the control plane's API, from here and from nobody else's servers
 ]
@@ -243,6 +246,10 @@ SOCIALACCOUNT_STORE_TOKENS = False
 # --- Data plane --------------------------------------------------------------------------------------------
 
 USAGE_RETENTION_DAYS = envint("USAGE_RETENTION_DAYS", 90, minimum=0)  # of single records; sums stay for good
+AUDIT_RETENTION_DAYS = envint("AUDIT_RETENTION_DAYS", 400, minimum=0)  # of the audit trail; 0: for good
+if 0 < AUDIT_RETENTION_DAYS < 30:
+    raise SettingError("AUDIT_RETENTION_DAYS must be 0 or at least 30: the database keeps the trail's last 30 days.")
+ALERT_RETENTION_DAYS = envint("ALERT_RETENTION_DAYS", 400, minimum=0)  # of incidents that are over; 0: for good
 MAX_BODY_BYTES = envint("MAX_BODY_BYTES", 32 * 1024 * 1024, minimum=1024)
 BODY_TIMEOUT = envfloat("BODY_TIMEOUT", 60.0, minimum=0.1)  # seconds for the whole body of a request to arrive
 SHUTDOWN_TIMEOUT = envint("SHUTDOWN_TIMEOUT", 30, minimum=0)  # seconds that open streams may still take
@@ -330,7 +337,7 @@ UNFOLD = {
     "SITE_URL": None,
     "ACCOUNT": {"navigation": [{"title": "Security", "link": "/admin/security/"}]},
     "COMMAND": {"search_callback": "gateway_site.palette.find"},
-    "SCRIPTS": [lambda request: static("js/export_link.js")],
+    "SCRIPTS": [lambda request: static("js/export_link.js"), lambda request: static("js/names.js")],
     "STYLES": [
         lambda request: static("css/console.css"),
         lambda request: static("css/upstreams.css"),

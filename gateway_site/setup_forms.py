@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +38,11 @@ PRICES = ((KNOWN, "The known price"), (OWN, "A price of my own"), (LATER, "Price
 def _text(label: str = "", **options: Any) -> forms.CharField:
     attributes = {"autocomplete": "off", "spellcheck": "false", **options.pop("attrs", {})}
     return forms.CharField(label=label, widget=UnfoldAdminTextInputWidget(attributes), **options)
+
+
+def _offer(field: Any, rows: Iterable[Any]) -> None:
+    """Let one of some objects be chosen."""
+    field.choices = [(str(each.pk), str(each)) for each in rows]
 
 
 def simulator_runs() -> bool:
@@ -150,8 +156,7 @@ class ModelStep(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.providers = list(Provider.objects.filter(is_enabled=True).order_by("-pk")[:MOST_CHOICES])
-        choices = [(str(each.pk), str(each)) for each in self.providers]
-        self.fields["provider"].choices = choices  # type: ignore[attr-defined]
+        _offer(self.fields["provider"], self.providers)
 
     def clean_provider(self) -> Provider:
         return next(each for each in self.providers if str(each.pk) == self.cleaned_data["provider"])
@@ -223,7 +228,7 @@ class ModelStep(forms.Form):
 
 
 class TenantStep(forms.Form):
-    """Who will call."""
+    """The tenant whose programs will call."""
 
     name = _text("Name", max_length=200, attrs={"placeholder": "Such as a team, a product or a customer"})
 
@@ -251,8 +256,7 @@ class KeyStep(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tenants = list(Tenant.objects.filter(suspended_at=None).order_by("-pk")[:MOST_CHOICES])
-        choices = [(str(each.pk), str(each)) for each in self.tenants]
-        self.fields["tenant"].choices = choices  # type: ignore[attr-defined]
+        _offer(self.fields["tenant"], self.tenants)
 
     def clean_tenant(self) -> Tenant:
         return next(each for each in self.tenants if str(each.pk) == self.cleaned_data["tenant"])

@@ -23,7 +23,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One of five."""
+    """One of the guide's five steps, and how far it is."""
 
     slug: str
     number: int

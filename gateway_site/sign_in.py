@@ -38,7 +38,7 @@ NOT_OURS = (
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Passwords."""
+    """What allauth asks about accounts with passwords."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,

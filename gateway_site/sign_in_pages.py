@@ -12,6 +12,7 @@ from allauth.mfa.webauthn.forms import (
     LoginWebAuthnForm,
     ReauthenticateWebAuthnForm,
 )
+from allauth.usersessions.views import ListUserSessionsView
 from django import forms
 from django.conf import settings
 from django.contrib.auth import login, logout
@@ -29,6 +30,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from gateway_site.sign_in_rules import SENTENCES, turned_away
 from tenants.invitations import WHY_NOT, InvitationRefused, accept, find
 from tenants.models import Invitation, User
+from tenants.sessions import note
 from tenants.standing import standing_of
 
 INVITATION = "invitation_id"  # in the session: whose link was opened; the token stays out of it
@@ -95,6 +97,35 @@ class Login(LoginView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {**super().get_context_data(**kwargs), "title": "Sign in", "next": self.request.GET.get("next", "")}
+
+
+class Sessions(ListUserSessionsView):
+    """Where somebody is signed in, and a button that leaves this session only."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        note(self.request)  # one from before sessions were noted
+        found = super().get_context_data(**kwargs)
+        for session in found["sessions"]:
+            session.browser = browser_name(session.user_agent)
+        return {**found, "sessions": found["sessions"][::-1]}
+
+
+BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
+SYSTEMS = {
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Android": "Android",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "Linux": "Linux",
+}
+
+
+def browser_name(agent: str) -> str:
+    """What a browser calls itself, as people call it."""
+    browser = next((name for mark, name in BROWSERS.items() if mark in agent), agent.partition("/")[0][:40])
+    system = next((name for mark, name in SYSTEMS.items() if mark in agent), "")
+    return " on ".join(filter(None, (browser, system))) or "An unknown browser"
 
 
 @never_cache

@@ -16,12 +16,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.http import urlencode
 
+from tenants.sessions import note
+from tenants.single_sign_on import BY_SSO, METHODS
 from tenants.standing import standing_of
 
 SIGNED_IN_AT = "signed_in_at"
 SEEN_AT = "seen_at"
 SEEN_EVERY = 60  # seconds in which it is noted once that somebody is still there
-METHODS = "account_authentication_methods"  # allauth's record of how this session has signed in
 
 CONSOLE = ("/admin/", "/api/")
 LOGIN = "/admin/login/"
@@ -54,6 +55,7 @@ TITLES = {
     "mfa_deactivate_totp": "Remove the authenticator app",
     "mfa_view_recovery_codes": "Recovery codes",
     "mfa_generate_recovery_codes": "New recovery codes",
+    "usersessions_list": "Sessions",
     "mfa_list_webauthn": "Passkeys",
     "mfa_add_webauthn": "Add a passkey",
     "mfa_edit_webauthn": "Rename a passkey",
@@ -62,7 +64,7 @@ TITLES = {
 
 
 class Demand(StrEnum):
-    """What is missing."""
+    """What somebody has to do before anything is shown."""
 
     SIGN_IN_AGAIN = "sign_in_again"
     SINGLE_SIGN_ON = "single_sign_on"
@@ -85,7 +87,7 @@ def demand(
     *, needs_sso: bool, needs_second_factor: bool, methods: set[str], has_second_factor: Callable[[], bool]
 ) -> Demand | None:
     """Return what a session lacks that has signed in by these methods."""
-    if needs_sso and "socialaccount" not in methods:
+    if needs_sso and BY_SSO not in methods:
         return Demand.SINGLE_SIGN_ON
     if not needs_second_factor:
         return None
@@ -128,6 +130,7 @@ def note_sign_in(sender: Any, request: Any, user: Any, **more: Any) -> None:
     """Write down when a session began; for the signal that somebody has signed in."""
     if request is not None and hasattr(request, "session"):
         request.session[SIGNED_IN_AT] = request.session[SEEN_AT] = int(time.time())
+        note(request)
 
 
 def _requires_second_factor(tenant: Any) -> bool:
@@ -145,11 +148,12 @@ def _is_over(session: MutableMapping[str, Any]) -> bool:
     )
 
 
-def _note_presence(session: MutableMapping[str, Any]) -> None:
-    now = int(time.time())
+def _note_presence(request: HttpRequest) -> None:
+    now, session = int(time.time()), request.session
     if now - session.get(SEEN_AT, 0) >= SEEN_EVERY:
         session[SEEN_AT] = now
         session.setdefault(SIGNED_IN_AT, now)
+        note(request)
 
 
 # --- Requests ----------------------------------------------------------------------------------------------
@@ -178,7 +182,7 @@ def _refuse(request: HttpRequest) -> HttpResponse | None:
     if missing is Demand.SIGN_IN_AGAIN:
         request.session.flush()
         return _send(request, missing, f"{LOGIN}?{urlencode({'next': _way_back(request), 'ended': '1'})}")
-    _note_presence(request.session)
+    _note_presence(request)
     if missing is None or request.path.startswith(OPEN_WHATEVER_IS_MISSING):
         return None
     return _send(request, missing, f"{REQUIRED}?{urlencode({'next': _way_back(request)})}")
@@ -212,5 +216,4 @@ def console_around(request: HttpRequest) -> dict[str, Any]:
         "title": TITLES.get(getattr(request.resolver_match, "url_name", None) or "", "Sign in"),
         "sso_name": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
         "sends_mail": bool(settings.EMAIL_HOST),
-        "is_https": settings.HTTPS,
     }

@@ -43,6 +43,7 @@ urlpatterns = [
     path("admin/security/confirm/passkey/", webauthn.reauthenticate_webauthn, name="mfa_reauthenticate_webauthn"),
     path("admin/security/password/", account.password_change, name="account_change_password"),
     path("admin/security/password/set/", account.password_set, name="account_set_password"),
+    path("admin/security/sessions/", pages.Sessions.as_view(), name="usersessions_list"),
     path("admin/security/app/", totp.activate_totp, name="mfa_activate_totp"),
     path("admin/security/app/remove/", totp.deactivate_totp, name="mfa_deactivate_totp"),
     path("admin/security/recovery-codes/", recovery.view_recovery_codes, name="mfa_view_recovery_codes"),

@@ -49,7 +49,7 @@ UNREACHED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What came of it."""
+    """What came of asking a provider."""
 
     verdict: str
     reason: str

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from gateway_site.infra.words import plain
 from providers.pricing import MILLION, UNITS, Price
 
 SEED = Path(__file__).with_name("seed_prices.json")  # well known models; it comes along
@@ -199,7 +200,7 @@ def _tier(entry: Mapping[str, Any], thousands: int) -> dict[str, str | int]:
     for field, unit in TOKEN_FIELDS.items():
         value = entry.get(f"{field}_above_{thousands}k_tokens")
         if value is not None:
-            tier[unit] = _plain(_per_unit(value, unit))
+            tier[unit] = plain(_per_unit(value, unit))
     return tier
 
 
@@ -216,7 +217,7 @@ def _multipliers(entry: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
             continue
         ratios = {_rounded(Decimal(changed) / value) for value, changed in prices if changed is not None}
         if len(ratios) == 1 and all(changed is not None for _, changed in prices):
-            multipliers[name] = _plain(ratios.pop())
+            multipliers[name] = plain(ratios.pop())
         else:
             notes.append(f"its prices for {name} are no multiple of the usual ones and were left out")
     return multipliers, notes
@@ -253,7 +254,7 @@ def _same(one: Offer, other: Offer) -> bool:
 
 def _raised(tier: Mapping[str, str | int], factor: Decimal) -> dict[str, str | int | float]:
     return {
-        unit: value if unit == "above" else _plain(_rounded(Decimal(str(value)) * factor))
+        unit: value if unit == "above" else plain(_rounded(Decimal(str(value)) * factor))
         for unit, value in tier.items()
     }
 
@@ -265,8 +266,4 @@ def _rounded(amount: Decimal) -> Decimal:
 def _shown(value: Any) -> str:
     if value is None:
         return "none"
-    return _plain(value) if isinstance(value, Decimal) else str(value)
-
-
-def _plain(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"
+    return plain(value) if isinstance(value, Decimal) else str(value)

@@ -17,7 +17,7 @@ SECRET_PLACE = "tg_…"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What is filled in."""
+    """What is filled into the settings of a tool."""
 
     connection: Connection
     model: str = NO_MODEL
@@ -149,17 +149,24 @@ def _code(setup: Setup, dialect: str, language: str, title: str) -> Snippet:
     return Snippet(title=title, language=language, text=code_for(ask, setup.connection, language).rstrip("\n"))
 
 
+def _sdk(
+    setup: Setup, dialect: str, *, python: str, javascript: str, variables: dict[str, str]
+) -> tuple[Snippet, Snippet, Snippet]:
+    """A vendor's SDK, in both languages by the name of its package, and what a program reads that is there already."""
+    return (
+        _code(setup, dialect, "python", f"Python: pip install {python}"),
+        _code(setup, dialect, "javascript", f"JavaScript: npm install {javascript}"),
+        Snippet(title="Or leave your program as it is", language="shell", text=_exports(variables)),
+    )
+
+
 def _openai(setup: Setup) -> Tool:
     variables = {"OPENAI_BASE_URL": setup.connection.openai_base, "OPENAI_API_KEY": setup.connection.key}
     return Tool(
         slug="openai",
         name="OpenAI SDK",
         icon="code",
-        snippets=(
-            _code(setup, "openai_chat", "python", "Python: pip install openai"),
-            _code(setup, "openai_chat", "javascript", "JavaScript: npm install openai"),
-            Snippet(title="Or leave your program as it is", language="shell", text=_exports(variables)),
-        ),
+        snippets=_sdk(setup, "openai_chat", python="openai", javascript="openai", variables=variables),
         notes=(
             "The base URL ends in /v1.",
             "client.responses works as well as client.chat.completions, with any model.",
@@ -173,10 +180,8 @@ def _anthropic(setup: Setup) -> Tool:
         slug="anthropic",
         name="Anthropic SDK",
         icon="code",
-        snippets=(
-            _code(setup, "anthropic_messages", "python", "Python: pip install anthropic"),
-            _code(setup, "anthropic_messages", "javascript", "JavaScript: npm install @anthropic-ai/sdk"),
-            Snippet(title="Or leave your program as it is", language="shell", text=_exports(variables)),
+        snippets=_sdk(
+            setup, "anthropic_messages", python="anthropic", javascript="@anthropic-ai/sdk", variables=variables
         ),
         notes=(
             "The base URL has no /v1 at its end: the SDK adds it.",
@@ -191,11 +196,7 @@ def _google(setup: Setup) -> Tool:
         slug="google",
         name="Google Gen AI SDK",
         icon="code",
-        snippets=(
-            _code(setup, "gemini", "python", "Python: pip install google-genai"),
-            _code(setup, "gemini", "javascript", "JavaScript: npm install @google/genai"),
-            Snippet(title="Or leave your program as it is", language="shell", text=_exports(variables)),
-        ),
+        snippets=_sdk(setup, "gemini", python="google-genai", javascript="@google/genai", variables=variables),
         notes=("The base URL has neither /v1 nor /v1beta at its end.",),
     )
 

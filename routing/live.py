@@ -28,14 +28,15 @@ log = structlog.get_logger("tollgate.live")
 CHANNEL = "tollgate:live"
 WATCHED_KEY = "tollgate:live:watched"
 TELLING_KEY = "tollgate:live:worker:"
-STOPPED_KEY = "tollgate:live:stopped:"
+STOPPED_KEY = "tollgate:live:stopped:"  # and the question's name: a list of what each worker has said
 WATCHED = "watched"
 STOP = "stop"
 EVERYBODYS = "*"  # whose request may be stopped: anybody's
 WATCHED_SECONDS = 6
 TELL_SECONDS = 1.0
 TELLING_SECONDS = 5  # how long a telling holds
-ANSWER_SECONDS = 10  # how long it is known that something was stopped
+ANSWER_SECONDS = 10  # how long it is known what came of a stop
+NOT_MINE = b"-"  # a worker's answer that has stopped nothing
 MOST_FLIGHTS = 200  # that one worker tells of: the oldest and the newest
 INTERVALS_TOLD = 4
 
@@ -110,9 +111,12 @@ decode_telling = msgspec.json.Decoder(Telling).decode
 decode_stopped = msgspec.json.Decoder(Stopped).decode
 
 
-def stop_message(request_id: str, tenant_id: int | None) -> str:
-    """Return the announcement that asks for a request to be stopped, if it is of this tenant; None: of any."""
-    return f"{STOP} {request_id} {EVERYBODYS if tenant_id is None else tenant_id}"
+def stop_message(request_id: str, tenant_id: int | None, question: str) -> str:
+    """Return the announcement that asks for a request to be stopped, if it is of this tenant; None: of any.
+
+    Every worker answers, under the question's name: whoever asks knows at once when none has the request.
+    """
+    return f"{STOP} {request_id} {EVERYBODYS if tenant_id is None else tenant_id} {question}"
 
 
 class LiveTelling:
@@ -145,8 +149,9 @@ class LiveTelling:
         if verb == WATCHED:
             self.wake()
         elif verb == STOP:
-            request_id, _, whose = rest.partition(" ")
-            self._stop(request_id, whose)
+            match rest.split(" "):
+                case [request_id, whose, question]:
+                    self._reply(question, self._stop(request_id, whose))
 
     async def aclose(self) -> None:
         """Tell nothing more."""
@@ -173,15 +178,19 @@ class LiveTelling:
         await self._valkey.call(b"SET", TELLING_KEY + self._worker, encode(telling), b"EX", TELLING_SECONDS)
         return bool(await watched)
 
-    def _stop(self, request_id: str, whose: str) -> None:
+    def _stop(self, request_id: str, whose: str) -> Stopped | None:
+        """Stop a request, if it is under way here and may be; return what was stopped."""
         exchange = self._flights.find(request_id)
         if exchange is None or exchange.principal is None:
-            return
+            return None
         principal = exchange.principal
         if whose not in {EVERYBODYS, str(principal.tenant_id)} or not self._flights.stop(exchange):
-            return
+            return None
         log.info("request_stopped", request_id=request_id, tenant=principal.tenant)
-        answer = asyncio.create_task(self._answer(self._describe(exchange, principal)))
+        return self._describe(exchange, principal)
+
+    def _reply(self, question: str, stopped: Stopped | None) -> None:
+        answer = asyncio.create_task(self._answer(question, NOT_MINE if stopped is None else encode(stopped)))
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
 
@@ -197,10 +206,10 @@ class LiveTelling:
             worker=self._worker,
         )
 
-    async def _answer(self, stopped: Stopped) -> None:
-        key = STOPPED_KEY + stopped.request_id
+    async def _answer(self, question: str, said: bytes) -> None:
+        key = STOPPED_KEY + question
         with suppress(StoreUnavailable, ScriptFailed):
-            told = self._valkey.call(b"RPUSH", key, encode(stopped))
+            told = self._valkey.call(b"RPUSH", key, said)
             await self._valkey.call(b"EXPIRE", key, ANSWER_SECONDS)
             await told
 

@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(slots=True, kw_only=True)
 class Rates:
-    """Per second."""
+    """What happens per second."""
 
     requests: float = 0.0
     input: float = 0.0

@@ -19,7 +19,7 @@ LONGEST_SLUG = 63
 
 @dataclass(slots=True, kw_only=True)
 class Imported:
-    """What was made."""
+    """The objects that were made."""
 
     deployments: list[Deployment] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from gateway_site.infra.admin import plain
+from gateway_site.infra.words import plain
 from tenants.models import UsageRecord
 
 LOOKS_BACK = timedelta(hours=2)  # few partitions are asked

@@ -1,25 +1,21 @@
-"""Telling channels of alerts: by e-mail, signed webhook or Slack, again until it worked; and a test of each.
-
-As with budgets (`alert_delivery.py`), a message is claimed before it is sent, so it may arrive twice: its id says so.
-"""
+"""Telling channels of alerts: by e-mail, signed webhook or Slack, again until it worked; and a test of each."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from decimal import Decimal
-from time import monotonic
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.core.cache import cache
 from django.utils import timezone
 
 from gateway_site.infra.secrets import SecretUnreadable
-from tenants.alert_delivery import CLAIM, GIVE_UP_AFTER, RUN_FOR, pause_after, write_email
+from gateway_site.infra.words import plain, utc_text
 from tenants.alerting import METRICS, UNKNOWN
 from tenants.models import AlertChannel, AlertMessage
+from tenants.outbox import GIVE_UP_AFTER, claim_next, deliver_all, pause_after, write_email
 from tenants.webhooks import NotDelivered, post
 
 log = structlog.get_logger("tollgate.alerts")
@@ -27,19 +23,15 @@ log = structlog.get_logger("tollgate.alerts")
 HEADS = {"firing": "Firing", "repeated": "Still firing", "resolved": "Resolved"}
 COLOURS = {"critical": "#dc2626", "warning": "#d97706", "notice": "#2563eb"}
 RESOLVED_COLOUR = "#16a34a"
+TESTS_PER_MINUTE = 6  # of a tenant's channels together
 
 type Document = dict[str, Any]
 
 
 def deliver_messages() -> int:
     """Send every message that waits and is due; returns how many were delivered."""
-    begun, delivered = monotonic(), 0
-    while monotonic() - begun < RUN_FOR:
-        message = _claim()
-        if message is None:
-            break
-        delivered += deliver(message)
-    return delivered
+    related = ("channel__tenant", "incident__tenant")
+    return deliver_all(lambda: claim_next(AlertMessage.objects, *related), deliver)
 
 
 def deliver(message: AlertMessage) -> bool:
@@ -56,25 +48,20 @@ def deliver(message: AlertMessage) -> bool:
     return not problem
 
 
+def try_out(channel: AlertChannel, now: datetime) -> None:
+    """Send a test for somebody, some times a minute and no more: nobody is flooded through us; raises NotDelivered."""
+    whose = channel.tenant_id or "operators"
+    if not any(cache.add(f"alert-test:{whose}:{number}", 1, 60) for number in range(TESTS_PER_MINUTE)):
+        raise NotDelivered("There were several tests just now: wait a minute.")
+    send_test(channel, now)
+
+
 def send_test(channel: AlertChannel, now: datetime) -> None:
     """Tell a channel that it works; raises NotDelivered."""
     text = f"This is a test of the channel {channel.name}. Nothing has happened."
     whose = channel.tenant.slug if channel.tenant is not None else None
-    document = {"id": 0, "type": "alert.test", "created_at": _moment(now), "tenant": whose, "text": text}
+    document = {"id": 0, "type": "alert.test", "created_at": utc_text(now), "tenant": whose, "text": text}
     _send(channel, "[Tollgate] Test of an alert channel", f"{text}\n", document, {"text": _escaped(text)})
-
-
-def _claim() -> AlertMessage | None:
-    """Take the message that has waited longest; nobody else does for a while."""
-    now = timezone.now()
-    waiting = AlertMessage.objects.filter(delivered_at=None, given_up_at=None, next_try_at__lte=now)
-    with transaction.atomic():
-        message = waiting.select_for_update(skip_locked=True).order_by("next_try_at", "pk").first()
-        if message is None:
-            return None
-        AlertMessage.objects.filter(pk=message.pk).update(next_try_at=now + CLAIM, tries=message.tries + 1)
-    related = ("channel__tenant", "incident__tenant")
-    return AlertMessage.objects.select_related(*related).filter(pk=message.pk).first()
 
 
 def _keep(message: AlertMessage, problem: str) -> None:
@@ -139,21 +126,22 @@ def _details(message: AlertMessage) -> list[str]:
 def payload(message: AlertMessage) -> Document:
     """The webhook's body."""
     incident = message.incident
+    over_at = incident.resolved_at if message.kind == AlertMessage.Kind.RESOLVED else None
     return {
         "id": message.pk,
         "type": f"alert.{message.kind}",
-        "created_at": _moment(message.created_at),
+        "created_at": utc_text(message.created_at),
         "tenant": None if incident.tenant is None else incident.tenant.slug,
         "incident": incident.pk,
         "rule": {"id": incident.rule_id, "name": incident.title, "text": incident.words},
         "severity": incident.severity,
         "metric": incident.metric,
         "currency": incident.currency if METRICS.get(incident.metric, UNKNOWN).is_money else None,
-        "value": _plain(message.value),
-        "value_at_begin": _plain(incident.value),
-        "worst": _plain(incident.worst),
-        "began_at": _moment(incident.began_at),
-        "resolved_at": _moment(incident.resolved_at) if message.kind == AlertMessage.Kind.RESOLVED else None,
+        "value": plain(message.value),
+        "value_at_begin": plain(incident.value),
+        "worst": plain(incident.worst),
+        "began_at": utc_text(incident.began_at),
+        "resolved_at": over_at and utc_text(over_at),
     }
 
 
@@ -169,11 +157,3 @@ def slack_payload(message: AlertMessage) -> Document:
 def _escaped(text: str) -> str:
     """Without what Slack would take for mentions and links."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _plain(value: Decimal) -> str:
-    return f"{value.normalize():f}"
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,6 +1,6 @@
 """Which thresholds of budgets were crossed: noted once per period, in the transaction that books what was spent.
 
-Telling the tenant is another matter, and another transaction's: `alert_delivery.py`.
+Telling the tenant is another matter, and another transaction's: `budget_alert_messages.py`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

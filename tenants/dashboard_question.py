@@ -62,7 +62,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What is shown."""
+    """What the first page shows: which span, grouped by what, and only of whom."""
 
     span: Span
     group_by: str

@@ -113,7 +113,7 @@ class RequestStopped(GatewayError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This request was stopped at the gateway's console, by an operator or by a member of your organisation.",
+            "This request was stopped at the gateway's console, by an operator or by a member of your tenant.",
             headers={"x-should-retry": "false"},
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
+from django.core.cache import cache
 from django.core.mail import send_mail
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -15,6 +16,7 @@ from django.utils import timezone
 from tenants.models import Invitation, Member, Tenant, User
 
 VALID_FOR = timedelta(days=7)
+MAILS_TO_ONE, MAILS_OF_A_TENANT = 5, 100  # in an hour
 
 WHY_NOT = {
     Invitation.State.ACCEPTED: "This invitation has been used already. Sign in to the console.",
@@ -103,19 +105,23 @@ def accept(invitation: Invitation, user: User) -> Member:
             raise InvitationRefused(WHY_NOT[held.state])
         if held.tenant.members.filter(user=user).exists():
             raise InvitationRefused(f"You are a member of {held.tenant} already.")
-        member = Member.objects.create(tenant=held.tenant, user=user, role=held.role)
+        try:
+            with transaction.atomic():
+                member = Member.objects.create(tenant=held.tenant, user=user, role=held.role)
+        except IntegrityError:  # by another invitation, at the same time
+            raise InvitationRefused(f"You are a member of {held.tenant} already.") from None
         held.accepted_at, held.accepted_by = timezone.now(), user
         held.save(update_fields=["accepted_at", "accepted_by"])
     return member
 
 
 def mail(invitation: Invitation, link: str) -> bool:
-    """Send the link to its address; False where this deployment sends no e-mails, or the mail server refuses."""
-    if not settings.EMAIL_HOST:
+    """Send the link to its address; False where this deployment sends no e-mails, the mail server refuses, or it is much."""
+    if not settings.EMAIL_HOST or _is_flooding(invitation):
         return False
     try:
         send_mail(
-            subject=f"You are invited to {invitation.tenant} on Tollgate",
+            subject=" ".join(f"You are invited to {invitation.tenant} on Tollgate".split()),
             message=_letter(invitation, link),
             from_email=settings.DEFAULT_FROM_EMAIL,
             recipient_list=[invitation.email],
@@ -125,6 +131,15 @@ def mail(invitation: Invitation, link: str) -> bool:
     invitation.mailed_at = timezone.now()
     invitation.save(update_fields=["mailed_at"])
     return True
+
+
+def _is_flooding(invitation: Invitation) -> bool:
+    """Whether an address, or a tenant, has had its e-mails for this hour: nobody is to be pestered through us."""
+    marks = {f"{invitation.email}": MAILS_TO_ONE, f"{invitation.tenant_id}": MAILS_OF_A_TENANT}
+    return not all(
+        any(cache.add(f"invitation-mail:{mark}:{number}", 1, 3600) for number in range(most))
+        for mark, most in marks.items()
+    )
 
 
 def _letter(invitation: Invitation, link: str) -> str:

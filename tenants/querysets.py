@@ -93,6 +93,15 @@ class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         attempts = models.Func("attempts", function="jsonb_array_length", output_field=models.IntegerField())
         return self.traced().annotate(attempt_count=attempts).filter(attempt_count__gt=1)
 
+    def with_fallbacks(self) -> Self:
+        """Requests for which another target was asked than the first; found as those with several attempts are."""
+        is_elsewhere = models.Func(
+            "attempts",
+            template="jsonb_path_exists(%(expressions)s, '$[*] ? (@.deployment != $[0].deployment)')",
+            output_field=models.BooleanField(),
+        )
+        return self.with_several_attempts().alias(is_elsewhere=is_elsewhere).filter(is_elsewhere=True)
+
 
 class RequestBodyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
     """Questions about bodies that are kept; how long a tenant keeps them holds for those that are there already."""

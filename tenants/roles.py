@@ -11,7 +11,7 @@ def _may(verbs: str, models: Iterable[str]) -> frozenset[str]:
 
 
 USAGE = ("usagerecord", "usagehour", "usageday", "usageenduserday")
-RULES = ("ratelimit", "budget", "budgetalert")
+RULES = ("ratelimit", "budget", "budgetalert", "credittopup")
 ALERTS = ("alertrule", "alertchannel", "alertsilence")
 
 VIEWER = _may("view", ("tenant", "project", "apikey", *RULES, *ALERTS, "alertincident", *USAGE))

@@ -11,11 +11,14 @@ EVERYTHING = "*"
 AREAS: dict[str, tuple[str, ...]] = {
     "tenants": ("tenants.tenant", "tenants.project", "tenants.member"),
     "keys": ("tenants.apikey",),
+    "invitations": ("tenants.invitation",),  # of its own: who may invite makes owners
     "limits": ("tenants.ratelimit", "tenants.budget", "tenants.credittopup"),
     "providers": ("providers.provider", "providers.deployment"),
     "routes": ("routing.route", "routing.routetarget", "routing.modelalias"),
     "prices": ("providers.modelprice",),
     "revisions": ("routing.configrevision",),
+    "alerts": ("tenants.alertrule", "tenants.alertchannel", "tenants.alertsilence", "tenants.alertincident"),
+    "tokens": ("tenants.apitoken",),
     "usage": ("tenants.usagerecord", "tenants.usagehour", "tenants.usageday", "tenants.usageenduserday"),
     "audit": ("tenants.auditevent",),
 }

@@ -27,6 +27,7 @@ from tenants.models import (
     User,
 )
 from tenants.playground_keys import end_playground_keys
+from tenants.sessions import end_all
 
 OWNED = (ApiKey, Budget, Project, RateLimit)
 AUDITED = (Project, Member, RateLimit, Budget, CreditTopUp, LegalDocument, Group)  # and below, with more to say
@@ -39,6 +40,8 @@ def connect() -> None:
         post_delete.connect(_deleted, sender=model, dispatch_uid=f"principals-deleted-{model.__name__}")
     post_save.connect(_membership_changed, sender=Member, dispatch_uid="playground-keys-role")
     post_delete.connect(_membership_changed, sender=Member, dispatch_uid="playground-keys-left")
+    post_delete.connect(_member_left, sender=Member, dispatch_uid="sessions-left")
+    post_save.connect(_user_saved, sender=User, dispatch_uid="sessions-switched-off")
     _keep_trail()
 
 
@@ -46,6 +49,19 @@ def _membership_changed(sender: type, instance: Any, **_: Any) -> None:
     """Who leaves a tenant, or may only look at it from now on, does not go on in the playground."""
     if not Member.objects.filter(pk=instance.pk).exclude(role=Member.Role.VIEWER).exists():
         end_playground_keys(tenant_id=instance.tenant_id, user_id=instance.user_id)
+
+
+def _member_left(sender: type, instance: Any, **_: Any) -> None:
+    """Who has nothing to see any more is signed out, everywhere."""
+    user = User.objects.filter(pk=instance.user_id, is_staff=False, memberships=None).first()
+    if user is not None:
+        transaction.on_commit(partial(end_all, user.pk))
+
+
+def _user_saved(sender: type, instance: Any, created: bool, **_: Any) -> None:
+    """Whose account is switched off is signed out: switched on again, it begins with a sign-in."""
+    if not created and not instance.is_active:
+        transaction.on_commit(partial(end_all, instance.pk))
 
 
 def _keep_trail() -> None:

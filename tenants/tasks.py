@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from gateway_site.infra import valkey
 from gateway_site.infra.valkey import StoreUnavailable
-from tenants import alert_delivery, alert_messages, bodies, counters
+from tenants import alert_messages, bodies, budget_alert_messages, counters
 from tenants.counters import sweep
 from tenants.ledger import drain, ensure_partition
-from tenants.retention import expire
+from tenants.retention import expire, expire_incidents, expire_sessions, expire_trail
 
 log = structlog.get_logger("tollgate.ledger")
 DAYS_AHEAD = 7
@@ -37,6 +37,23 @@ def expire_usage() -> None:
             log.info("usage_expired", day=f"{day}")
     except OperationalError as error:
         log.error("usage_not_expired", reason=str(error).strip())  # the days wait, and are tried again tomorrow
+
+
+@shared_task(name="tenants.expire_history")
+def expire_history() -> None:
+    """Delete what is older than it is kept: of the audit trail, of alerts, and sessions that are over."""
+    now = timezone.now()
+    try:
+        counts = {
+            "events": expire_trail(settings.AUDIT_RETENTION_DAYS, now=now),
+            "incidents": expire_incidents(settings.ALERT_RETENTION_DAYS, now=now),
+            "sessions": expire_sessions(now=now),
+        }
+    except OperationalError as error:
+        log.error("history_not_expired", reason=str(error).strip())  # the rest waits, and is tried again tomorrow
+        return
+    if any(counts.values()):
+        log.info("history_expired", **counts)
 
 
 @shared_task(name="tenants.drain_bodies")
@@ -85,7 +102,7 @@ def make_partitions() -> None:
 def deliver_alerts() -> None:
     """Tell tenants of the thresholds that their budgets have crossed, and channels of what alert rules have found."""
     try:
-        alert_delivery.deliver_alerts()
+        budget_alert_messages.deliver_alerts()
         alert_messages.deliver_messages()
     except OperationalError as error:
         log.error("alerts_not_delivered", reason=str(error).strip())  # they wait, and are tried again in seconds

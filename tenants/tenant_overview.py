@@ -40,7 +40,7 @@ class Figures:
 
     @property
     def error_rate(self) -> float:
-        """Of 1."""
+        """The share of requests that failed, of 1."""
         return self.errors / self.requests if self.requests else 0.0
 
 

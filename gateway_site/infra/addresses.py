@@ -2,14 +2,15 @@
 
 import ipaddress
 
-# IPv6 addresses that stand for an IPv4 one: NAT64 (RFC 6052) and the old IPv4-compatible ones.
-STANDS_FOR_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+# IPv6 addresses that stand for an IPv4 one: NAT64 (RFC 6052), SIIT (RFC 7915) and the old IPv4-compatible ones.
+STANDS_FOR_IPV4 = tuple(ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96"))
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "metadata.google.internal"})
 
 
 def is_visibly_private(host: str) -> bool:
     """Whether a host is private as it stands there; names are to be checked again when they are resolved."""
-    return host in LOCAL_NAMES or host.endswith((".localhost", ".internal")) or is_private(host)
+    name = host.lower().removesuffix(".")  # the full stop at a name's end says that it is whole
+    return name in LOCAL_NAMES or name.endswith((".localhost", ".internal")) or is_private(name)
 
 
 def is_private(host: str) -> bool:

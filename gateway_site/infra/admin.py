@@ -1,23 +1,19 @@
-"""What the console's pages share: fields for lists, JSON and prices, dialogs, and lists without a count."""
+"""What the console's pages share: labels, dialogs, secrets that are shown once, and lists without a count."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
-from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.forms import SimpleArrayField
+from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -26,95 +22,17 @@ from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin, StackedInline, TabularInline
 from unfold.contrib.filters.admin import RadioFilter
 from unfold.views import ChangeList
-from unfold.widgets import UnfoldAdminExpandableTextareaWidget
 
 from gateway_site.infra.csv_export import CsvMixin
+from gateway_site.infra.form_fields import FormFieldsMixin
 from gateway_site.infra.rows import KnownRowsMixin
 
 MAX_UNCOUNTED_PAGES = 1000
-SHORT_JSON = 40
-
-
-def plain(number: Decimal | float) -> str:
-    """A number without exponent and without zeros at its end."""
-    return f"{Decimal(str(number)).normalize():f}"
 
 
 def badge(text: str, kind: str = "") -> SafeString:
     """A coloured label, for lists and read-only fields alike; unfold's own does lists only."""
     return mark_safe(render_to_string("unfold/helpers/label.html", {"text": text, "type": kind}))
-
-
-# --- Form fields -------------------------------------------------------------------------------------------
-
-
-class ListField(SimpleArrayField):
-    """A list as text, separated by commas or line breaks."""
-
-    empty: Any = None
-
-    def prepare_value(self, value: Any) -> Any:
-        return ", ".join(str(item) for item in value) if isinstance(value, list) else value
-
-    def to_python(self, value: Any) -> Any:
-        if isinstance(value, str):
-            value = [item.strip() for item in re.split(r"[,\n]", value) if item.strip()]
-        return super().to_python(value)
-
-    def clean(self, value: Any) -> Any:
-        return super().clean(value) or self.empty
-
-
-class JsonField(forms.JSONField):
-    """JSON, indented when it is long; nothing stands for the model's own empty value."""
-
-    empty: Any = None
-
-    def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, forms.fields.InvalidJSONInput):
-            return value
-        if not value:
-            return ""
-        line = json.dumps(value, ensure_ascii=False, cls=self.encoder)
-        return line if len(line) <= SHORT_JSON else json.dumps(value, indent=2, ensure_ascii=False, cls=self.encoder)
-
-    def clean(self, value: Any) -> Any:
-        cleaned = super().clean(value)
-        return self.empty if cleaned is None else cleaned
-
-
-class PlainDecimalField(forms.DecimalField):
-    """A decimal that shows the digits it needs."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return plain(value) if isinstance(value, Decimal) else value
-
-
-class PlainFloatField(forms.FloatField):
-    """The same for floats."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return plain(value) if isinstance(value, float) else value
-
-
-class FormFieldsMixin:
-    """Gives model fields the form fields above."""
-
-    formfield_overrides: Mapping[type[models.Field], Mapping[str, Any]] = {
-        ArrayField: {"form_class": ListField, "widget": UnfoldAdminExpandableTextareaWidget({"rows": 1})},
-        models.JSONField: {
-            "form_class": JsonField,
-            "widget": UnfoldAdminExpandableTextareaWidget({"class": "font-mono", "spellcheck": "false"}),
-        },
-        models.DecimalField: {"form_class": PlainDecimalField},
-        models.FloatField: {"form_class": PlainFloatField},
-    }
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
-        if isinstance(field, ListField | JsonField):
-            field.empty = None if db_field.null else db_field.get_default()
-        return field
 
 
 # --- Pages -------------------------------------------------------------------------------------------------
@@ -130,6 +48,10 @@ class QuietChangeList(ChangeList):
             self.full_result_count = self.result_count
 
 
+class Overtaken(Exception):
+    """What a form was found to be good for is not so any more: somebody else was faster."""
+
+
 class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
     """The base of the console's model pages."""
 
@@ -142,6 +64,31 @@ class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return QuietChangeList
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Where somebody else was faster with what there may be once, look again: the form says so now."""
+        if object_id is not None and not self._may_be(object_id):
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except (IntegrityError, Overtaken):
+            if request.method != "POST":
+                raise
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def _may_be(self, object_id: str) -> bool:
+        """Whether something in an address can be the key of an object here at all."""
+        try:
+            self.opts.pk.to_python(unquote(object_id))
+        except ValidationError:
+            return False
+        return True
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -173,6 +120,13 @@ class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
         name = self.opts.verbose_name if len(chosen) == 1 else self.opts.verbose_name_plural
         self.message_user(request, f"{len(chosen)} {name} {done.lower()}.")
 
+    def show_once(self, request: HttpRequest, template: str, title: str, **words: Any) -> HttpResponse:
+        """Answer with a page of what is shown this once: a secret passes through no session, no URL and no cache."""
+        context = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, **words}
+        response = TemplateResponse(request, template, context)
+        response["Cache-Control"] = "no-store"
+        return response
+
     def leave_dialog(self, request: HttpRequest, url: str | None = None) -> HttpResponse:
         """Go on from a dialog, which htmx posts when scripts run: to a page, else to where it was opened."""
         url = url or self._page_below(request)
@@ -198,6 +152,16 @@ class TableRows(KnownRowsMixin, FormFieldsMixin, TabularInline):
 
     extra = 0
     show_title = False
+
+
+class OneSaveMixin:
+    """A new one leads to a page of what is shown once, whichever button makes it: offer one."""
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        if kwargs.get("add"):
+            context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        answer: HttpResponse = super().render_change_form(request, context, **kwargs)  # type: ignore[misc]
+        return answer
 
 
 class ReadOnlyMixin:

@@ -6,7 +6,8 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import action, display
 
-from gateway_site.infra.admin import Admin, StackedRows, plain
+from gateway_site.infra.admin import Admin, StackedRows
+from gateway_site.infra.words import plain
 from providers.admin.price_pages import import_page, unpriced_page
 from providers.models import ModelPrice
 

@@ -11,7 +11,6 @@ import msgspec
 from django import forms
 from django.core import signing
 from django.core.exceptions import ValidationError
-from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Max, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -22,6 +21,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminFileFieldWidget, UnfoldBooleanSwitchWidget
 
 from gateway_site.infra.admin import Admin, badge
+from gateway_site.infra.form_fields import UploadField
 from providers.models import Deployment, ModelPrice
 from providers.price_import import MOST_BYTES, SEED, Malformed, Offer, differences, read_offers
 from providers.price_updates import SIDES, Plan, Update, apply_updates, plan_updates
@@ -39,7 +39,8 @@ MOST_UNPRICED = 500
 class ImportForm(forms.Form):
     """Where prices come from, and what goes on top."""
 
-    file = forms.FileField(
+    file = UploadField(
+        most_bytes=MOST_BYTES,
         required=False,
         widget=UnfoldAdminFileFieldWidget,
         help_text="In the format of LiteLLM's model_prices_and_context_window.json.",
@@ -58,13 +59,6 @@ class ImportForm(forms.Form):
     )
 
     offers: Mapping[str, Offer] = {}
-
-    def clean_file(self) -> UploadedFile | None:
-        """Refuse what is too large before it is read."""
-        file = self.cleaned_data["file"]
-        if file is not None and file.size > MOST_BYTES:
-            raise ValidationError(f"The file is larger than {MOST_BYTES // 2**20} MiB.")
-        return file
 
     def clean(self) -> None:
         """Read the file; a malformed one is refused with all that is wrong with it."""

@@ -15,13 +15,13 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from gateway_site.infra.admin import badge
+from gateway_site.infra.form_fields import UploadField
 from providers.models import Provider
 from routing.admin.progress import newest_number, watch
 from routing.declaration.apply import Outcome, Refused, apply
@@ -54,7 +54,9 @@ def may(request: HttpRequest, *verbs: str) -> bool:
 class ConfigurationForm(forms.Form):
     """The file, pasted or uploaded."""
 
-    file = forms.FileField(required=False, widget=UnfoldAdminFileFieldWidget, help_text="Or paste it below.")
+    file = UploadField(
+        most_bytes=MOST_BYTES, required=False, widget=UnfoldAdminFileFieldWidget, help_text="Or paste it below."
+    )
     text = forms.CharField(
         required=False,
         strip=False,
@@ -68,13 +70,6 @@ class ConfigurationForm(forms.Form):
         widget=UnfoldBooleanSwitchWidget,
         help_text="Keys that were used are revoked instead, and tenants with usage suspended.",
     )
-
-    def clean_file(self) -> UploadedFile | None:
-        """Refuse what is too large before it is read."""
-        file = self.cleaned_data["file"]
-        if file is not None and file.size > MOST_BYTES:
-            raise ValidationError(f"The file is larger than {MOST_BYTES // 2**20} MiB.")
-        return file
 
     def clean(self) -> dict[str, Any]:
         """Read the file; what was pasted is not looked at then."""

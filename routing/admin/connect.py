@@ -134,7 +134,6 @@ def _links(request: HttpRequest, tenant: Tenant | None) -> dict[str, Any]:
     return {
         "new_key": f"{new_key}?tenant={tenant.pk}" if tenant is not None else new_key,
         "may_add_keys": user.has_perm("tenants.add_apikey"),
-        "may_play": user.has_perm("tenants.add_apikey"),
     }
 
 

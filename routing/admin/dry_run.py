@@ -19,8 +19,8 @@ from gateway_site.infra.admin import badge
 from providers.wire.json import write_json
 from routing.api.dry_run import checked_headers, may_dry_run
 from routing.dry_run import TITLES, Question, dry_run, load_site
-from tenants.admin.ledger import WEIGHTS
 from tenants.admin.trace import table, words
+from tenants.admin.usage_record import WEIGHTS
 from tenants.models import ApiKey, UsageRecord
 from tenants.principals import principal_of
 

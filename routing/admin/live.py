@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +15,7 @@ from django.views.decorators.http import require_POST
 
 from gateway_site.infra import valkey
 from gateway_site.infra.valkey import StoreUnavailable
-from routing.live import CHANNEL, STOPPED_KEY, Stopped, decode_stopped, stop_message
+from routing.live import CHANNEL, NOT_MINE, STOPPED_KEY, Stopped, decode_stopped, stop_message
 from routing.live_rights import may_stop, seat_of
 from tenants.admin.scope import standing_in
 from tenants.audit import audit
@@ -26,7 +28,7 @@ TILES = (  # name, label, and what is said below
     ("tokens", "Tokens per second", "written"),
     ("errors", "Errors per second", ""),
 )
-ANSWER_SECONDS = 4  # how long the worker that has a request may take to say so
+ANSWER_SECONDS = 4  # how long workers may take to say whether it was theirs
 NOT_UNDER_WAY = "This request is not under way any more, or cannot be stopped."
 
 
@@ -70,10 +72,18 @@ def ask_to_stop(request_id: str, tenant_id: int | None) -> Stopped | None:
     """Ask all workers, one of which may have the request; None: none has, for this tenant."""
     if not request_id.isalnum():
         return None
+    question = token_hex(8)
+    key, until = STOPPED_KEY + question, monotonic() + ANSWER_SECONDS
     with valkey.connect(settings.VALKEY_URL) as client:
-        client.publish(CHANNEL, stop_message(request_id, tenant_id))
-        answer: Any = client.blpop([STOPPED_KEY + request_id], timeout=ANSWER_SECONDS)
-    return None if answer is None else decode_stopped(answer[1])
+        waiting: Any = client.publish(CHANNEL, stop_message(request_id, tenant_id, question))  # so many hear it
+        while waiting > 0 and (left := until - monotonic()) > 0:
+            answer: Any = client.blpop([key], timeout=left)
+            if answer is None:
+                return None
+            if answer[1] != NOT_MINE:
+                return decode_stopped(answer[1])
+            waiting -= 1
+    return None
 
 
 def note(stopped: Stopped) -> None:

@@ -17,7 +17,8 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action
 
 from gateway_site.infra import secrets
-from gateway_site.infra.admin import badge, plain
+from gateway_site.infra.admin import badge
+from gateway_site.infra.words import plain
 from providers.admin.provider import VERDICTS, ProviderAdmin
 from providers.connection_check import CANNOT_PROBE, Check, check
 from providers.inquiry import NoAnswer

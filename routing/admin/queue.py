@@ -13,8 +13,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from gateway_site.infra.admin import plain
 from gateway_site.infra.valkey import StoreUnavailable, connect
+from gateway_site.infra.words import plain
 from routing.gate import GateStatistics
 from routing.report import WorkerReport, read_reports
 

@@ -105,13 +105,6 @@ class RouteAdmin(PublishedMixin, Admin):
                 ),
             },
         ),
-        (
-            "Cache",
-            {
-                "classes": ("collapse",),
-                "fields": (("cache_exact", "cache_semantic"), ("cache_ttl", "collapse_identical")),
-            },
-        ),
     )
 
     class Media:

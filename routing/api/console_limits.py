@@ -14,11 +14,12 @@ from pydantic import Field
 from routing.api.console_tenants import OF_TENANT
 from routing.declaration import fields
 from tenants import budgets
-from tenants.api.access import permit
+from tenants.api.access import permit, person_in
 from tenants.api.errors import conflict, from_model, invalid
-from tenants.api.resource import PROBLEMS, Extra, Reference, Resource, add_routes
-from tenants.api.schema import Money, Strict, Text
-from tenants.models import ApiKey, Budget, Project, RateLimit, User
+from tenants.api.resource import Extra, Reference, Resource
+from tenants.api.routes import add_routes, verb_options
+from tenants.api.schema import Instant, Money, Strict, Text
+from tenants.models import ApiKey, Budget, Project, RateLimit
 
 router = Router()
 
@@ -104,18 +105,7 @@ add_routes(router, BUDGETS)
 Answer: Any = BUDGETS.answer()
 
 
-def _verb(name: str, summary: str) -> dict[str, Any]:
-    return {
-        "path": f"/budgets/{{ref}}/{name}",
-        "response": {200: Answer, **PROBLEMS},
-        "summary": summary,
-        "operation_id": f"{name.replace('-', '_')}_budget",
-        "tags": ["budgets"],
-        "exclude_unset": True,
-    }
-
-
-@router.post(**_verb("reset", "Begin at nothing spent again"))
+@router.post(**verb_options(BUDGETS, "reset", "Begin at nothing spent again", Answer))
 def reset(request: HttpRequest, ref: str) -> Any:
     """Requests under way are still charged to what was. Prepaid credit is topped up, not reset."""
     return _do(request, ref, lambda budget: budgets.reset(budget=budget))
@@ -128,10 +118,10 @@ class TopUp(Strict):
     note: Text = Field("", max_length=200, examples=["Invoice 1234"])
 
 
-@router.post(**_verb("top-up", "Pay into a prepaid credit"))
+@router.post(**verb_options(BUDGETS, "top-up", "Pay into a prepaid credit", Answer))
 def top_up(request: HttpRequest, ref: str, body: TopUp) -> Any:
     permit(request, "tenants.add_credittopup")
-    by = request.user if isinstance(request.user, User) else None
+    by = person_in(request)
     return _do(request, ref, lambda budget: budgets.top_up(budget=budget, amount=body.amount, note=body.note, by=by))
 
 
@@ -139,10 +129,10 @@ class Increase(Strict):
     """How much more, and until when."""
 
     amount: Money = Field(examples=["50"])
-    until: datetime = Field(examples=["2027-12-31T18:00:00Z"])
+    until: Instant = Field(examples=["2027-12-31T18:00:00Z"])
 
 
-@router.post(**_verb("increase", "Allow more until a moment"))
+@router.post(**verb_options(BUDGETS, "increase", "Allow more until a moment", Answer))
 def increase(request: HttpRequest, ref: str, body: Increase) -> Any:
     """In place of an increase that there may be."""
     if body.until.tzinfo is None:

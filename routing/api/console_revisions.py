@@ -11,15 +11,14 @@ from pydantic import Field
 from gateway_site.infra.valkey import StoreUnavailable
 from routing.models import ConfigRevision
 from routing.services import Published, publish, publish_draft, roll_back, served_revision
-from tenants.api.access import permit, visible
-from tenants.api.errors import Refused, conflict, not_found
+from tenants.api.access import name_of, permit, person_in, visible
+from tenants.api.errors import PROBLEMS, Refused, conflict, not_found
 from tenants.api.paging import Page, check_parameters, page_of
-from tenants.api.resource import PROBLEMS
 from tenants.api.schema import Strict, Text
-from tenants.models import User
 
 router = Router(tags=["revisions"])
 VIEW, PUBLISH = "routing.view_configrevision", "routing.add_configrevision"
+SHOWN = ("number", "status", "is_pinned", "changed_by", "note", "created_at", "published_at")
 
 
 class RevisionQuery(Page):
@@ -71,11 +70,10 @@ def _rows(request: HttpRequest) -> Any:
 
 
 def _shown(revision: ConfigRevision, served: int | None, *, is_whole: bool) -> dict[str, Any]:
-    names = "number status is_pinned changed_by note created_at published_at".split()  # noqa: SIM905
-    people = {name: getattr(revision, name) for name in ("author", "approved_by")}
     return {
-        **{name: getattr(revision, name) for name in names},
-        **{name: None if user is None else user.get_username() for name, user in people.items()},
+        **{name: getattr(revision, name) for name in SHOWN},
+        "author": name_of(revision.author),
+        "approved_by": name_of(revision.approved_by),
         "is_served": revision.number == served,
         **({"diff": revision.diff, "errors": revision.errors} if is_whole else {}),
     }
@@ -125,7 +123,7 @@ def get_revision(request: HttpRequest, number: int) -> Any:
 def publish_now(request: HttpRequest, body: Publication) -> Any:
     """Where publishing takes a person, or a roll back is pinned, it becomes a draft, which `draft` names."""
     permit(request, PUBLISH)
-    return _tell(lambda: publish(author=_person(request), note=body.note))
+    return _tell(lambda: publish(author=person_in(request), note=body.note))
 
 
 @router.post(
@@ -138,7 +136,7 @@ def publish_revision(request: HttpRequest, number: int) -> Any:
     """Where a second person has to approve, that person's own session is needed: a token is nobody."""
     permit(request, PUBLISH)
     revision = _find(request, number)
-    return _tell(lambda: publish_draft(revision=revision, approver=_person(request)))
+    return _tell(lambda: publish_draft(revision=revision, approver=person_in(request)))
 
 
 @router.post(
@@ -152,7 +150,7 @@ def roll_back_to(request: HttpRequest, number: int) -> Any:
     permit(request, PUBLISH)
     revision = _find(request, number)
     try:
-        return _tell(lambda: roll_back(revision=revision, author=_person(request)))
+        return _tell(lambda: roll_back(revision=revision, author=person_in(request)))
     except ValueError as error:
         raise conflict(str(error)) from None
 
@@ -163,10 +161,6 @@ def _find(request: HttpRequest, number: int) -> ConfigRevision:
         raise not_found("revision", number)
     revision: ConfigRevision = found
     return revision
-
-
-def _person(request: HttpRequest) -> User | None:
-    return request.user if isinstance(request.user, User) else None
 
 
 def _tell(change: Callable[[], Published]) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from ninja import Router, Schema
 from pydantic import Field
 
 from providers.models import Deployment
+from routing.api.console_tenants import of_some_tenant
 from routing.declaration import fields
 from routing.models import ModelAlias, Route, RouteTarget
 from tenants.api.errors import from_model, invalid
-from tenants.api.resource import Extra, Reference, Resource, add_routes, named
+from tenants.api.resource import Extra, Reference, Resource, named
+from tenants.api.routes import add_routes
 from tenants.api.schema import Json, Ref, Strict, Whole
-from tenants.models import Tenant
 
 router = Router()
 
@@ -139,15 +140,7 @@ add_routes(
         rows=lambda: ModelAlias.objects.select_related("tenant", "route"),
         paths={"name": "alias"},
         refs={
-            "tenant": Reference(
-                field="tenant",
-                model=Tenant,
-                noun="tenant",
-                tenant_path="pk",
-                is_required=False,
-                is_fixed=True,
-                description="Whose alias it is; null: everybody's.",
-            ),
+            "tenant": of_some_tenant("Whose alias it is; null: everybody's."),
             "route": Reference(field="route", model=Route, by="name", noun="route", tenant_path=None),
         },
         filters={"alias": "name", "tenant": "tenant__slug", "route": "route__name"},

@@ -1,6 +1,7 @@
 """The REST API's tenants, projects, members and API keys. Fields are called as in the configuration's YAML."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +14,14 @@ from pydantic import Field
 
 from routing.declaration import fields
 from tenants.admin.member import LAST_OWNER, has_other_owner, lock
-from tenants.api.access import permit, standing_in
+from tenants.api.access import name_of, permit, person_in, standing_in
 from tenants.api.errors import Refused, conflict, from_model, invalid
-from tenants.api.resource import PROBLEMS, Extra, Reference, Resource, add_routes
-from tenants.api.schema import Leaf, Strict, Text
+from tenants.api.resource import Extra, Reference, Resource
+from tenants.api.routes import add_routes, verb_options
+from tenants.api.schema import Instant, Leaf, Strict, Text
 from tenants.models import ApiKey, Member, Project, Tenant, User
 from tenants.services import create_key, rotate_key
+from tenants.single_sign_on import why_not_required
 
 router = Router()
 
@@ -42,7 +45,20 @@ OF_TENANT = Reference(
 )
 
 
+def of_some_tenant(description: str) -> Reference:
+    """A tenant that need not be: what it means that there is none, the description says."""
+    return replace(OF_TENANT, is_required=False, description=description)
+
+
 # --- Tenants -------------------------------------------------------------------------------------------------
+
+
+def _check_tenant(request: HttpRequest, tenant: Tenant, body: Mapping[str, Any] | None) -> None:
+    """Nobody locks a tenant's members out by requiring a way to sign in that lets nobody in."""
+    is_new = body is not None and bool(body.get("requires_sso")) and not tenant.requires_sso
+    if is_new and (reason := why_not_required(request)):
+        raise invalid([("requires_sso", reason)])
+
 
 TENANTS = Resource(
     path="tenants",
@@ -62,6 +78,7 @@ TENANTS = Resource(
         "suspended_reason": Extra(annotation=str, description="", show=lambda tenant: tenant.suspended_reason),
         "created_at": Extra(annotation=datetime, description="", show=lambda tenant: tenant.created_at),
     },
+    check=_check_tenant,
     example={"slug": "acme", "name": "Acme", "timezone": "Europe/Berlin", "alerts": {"emails": ["ops@acme.example"]}},
 )
 add_routes(router, TENANTS)
@@ -69,31 +86,17 @@ TenantAnswer: Any = TENANTS.answer()
 
 
 class Suspension(Strict):
-    """Why."""
+    """Why a tenant is suspended."""
 
     reason: Text = Field("", max_length=200, examples=["Invoice 1234 is unpaid."])
 
 
-@router.post(
-    "/tenants/{ref}/suspend",
-    response={200: TenantAnswer, **PROBLEMS},
-    summary="Suspend a tenant: all its keys are refused from now on",
-    operation_id="suspend_tenant",
-    tags=["tenants"],
-    exclude_unset=True,
-)
+@router.post(**verb_options(TENANTS, "suspend", "Suspend a tenant: all its keys are refused from now on", TenantAnswer))
 def suspend(request: HttpRequest, ref: str, body: Suspension) -> Any:
     return _switch(request, ref, lambda tenant: tenant.suspend(body.reason))
 
 
-@router.post(
-    "/tenants/{ref}/resume",
-    response={200: TenantAnswer, **PROBLEMS},
-    summary="Accept a tenant's keys again",
-    operation_id="resume_tenant",
-    tags=["tenants"],
-    exclude_unset=True,
-)
+@router.post(**verb_options(TENANTS, "resume", "Accept a tenant's keys again", TenantAnswer))
 def resume(request: HttpRequest, ref: str) -> Any:
     return _switch(request, ref, Tenant.resume)
 
@@ -180,7 +183,7 @@ def _make_key(request: HttpRequest, key: ApiKey) -> dict[str, Any]:
         expires_at=key.expires_at,
         priority=key.priority,
         may_trace=key.may_trace,
-        created_by=request.user if isinstance(request.user, User) else None,
+        created_by=person_in(request),
     )
     key.pk = made.pk
     return {"secret": secret}
@@ -218,7 +221,7 @@ KEYS = Resource(
         "created_by": Extra(
             annotation=str | None,
             description="The user who made it.",
-            show=lambda key: None if key.created_by is None else key.created_by.get_username(),
+            show=lambda key: name_of(key.created_by),
         ),
     },
     make=_make_key,
@@ -231,14 +234,7 @@ KeyAnswer: Any = KEYS.answer()
 RotatedAnswer: Any = KEYS.answer("Rotated", KEYS.made)
 
 
-@router.post(
-    "/api-keys/{ref}/revoke",
-    response={200: KeyAnswer, **PROBLEMS},
-    summary="Refuse an API key from now on",
-    operation_id="revoke_api_key",
-    tags=["api-keys"],
-    exclude_unset=True,
-)
+@router.post(**verb_options(KEYS, "revoke", "Refuse an API key from now on", KeyAnswer))
 def revoke(request: HttpRequest, ref: str) -> Any:
     """Doing it again changes nothing. A revoked key stays revoked."""
     KEYS.permit(request, "change")
@@ -251,17 +247,10 @@ def revoke(request: HttpRequest, ref: str) -> Any:
 class Rotation(Strict):
     """How long the secret that there is goes on working."""
 
-    until: datetime | None = Field(None, description="The old secret works until then; null: not any more.")
+    until: Instant | None = Field(None, description="The old secret works until then; null: not any more.")
 
 
-@router.post(
-    "/api-keys/{ref}/rotate",
-    response={200: RotatedAnswer, **PROBLEMS},
-    summary="Give an API key a new secret",
-    operation_id="rotate_api_key",
-    tags=["api-keys"],
-    exclude_unset=True,
-)
+@router.post(**verb_options(KEYS, "rotate", "Give an API key a new secret", RotatedAnswer))
 def rotate(request: HttpRequest, response: HttpResponse, ref: str, body: Rotation) -> Any:
     """It stays the same key: limits, budgets and usage go on. The secret is in this answer and nowhere else."""
     KEYS.permit(request, "change")

@@ -1,7 +1,8 @@
 """The REST API's providers, deployments and prices, for operators. Fields are called as in the configuration's YAML."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from django.http import HttpRequest
@@ -13,8 +14,9 @@ from providers.connection_check import check
 from providers.models import Deployment, ModelPrice, Provider
 from routing.declaration import fields
 from routing.declaration.catalogue import PRICE_FIELDS, PRICE_IN_FORCE
-from tenants.api.errors import conflict
-from tenants.api.resource import PROBLEMS, Extra, Reference, Resource, add_routes
+from tenants.api.errors import PROBLEMS, conflict
+from tenants.api.resource import Extra, Reference, Resource
+from tenants.api.routes import add_routes
 from tenants.api.schema import Strict, Text
 
 router = Router()
@@ -87,7 +89,7 @@ add_routes(router, PROVIDERS)
 
 
 class ConnectionQuestion(Strict):
-    """What to ask."""
+    """What a provider is asked."""
 
     model: Text = Field(
         "", max_length=200, description="Also send this model a small request; empty: only list models."
@@ -95,7 +97,7 @@ class ConnectionQuestion(Strict):
 
 
 class Connection(Strict):
-    """What came of it."""
+    """What came of asking a provider."""
 
     verdict: str
     reason: str
@@ -122,8 +124,7 @@ def test_connection(request: HttpRequest, ref: str, body: ConnectionQuestion) ->
 
 
 def _told(name: str, annotation: Any, description: str) -> Extra:
-    show: Callable[[Any], Any] = lambda deployment: getattr(deployment, name)  # noqa: E731
-    return Extra(annotation=annotation, description=description, show=show)
+    return Extra(annotation=annotation, description=description, show=attrgetter(name))
 
 
 add_routes(

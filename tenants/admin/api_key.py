@@ -10,7 +10,6 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -20,10 +19,11 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
-from gateway_site.infra.admin import Admin, QuietChangeList, ReadOnlyMixin, TableRows, badge, plain
+from gateway_site.infra.admin import Admin, OneSaveMixin, QuietChangeList, ReadOnlyMixin, TableRows, badge
+from gateway_site.infra.words import plain
 from tenants.admin.key_actions import ExpiresKeys, RotatesKeys
 from tenants.admin.limits import BudgetRows, RateLimitRows
-from tenants.admin.scope import TenantOwnedMixin, without_shortcuts
+from tenants.admin.scope import NoShortcutsMixin, TenantOwnedMixin
 from tenants.key_facts import KeyFacts, key_facts
 from tenants.models import ApiKey, UsageDay
 from tenants.services import create_key
@@ -137,7 +137,7 @@ def money(spent: Mapping[str, Decimal]) -> str:
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(KeyColumns, RotatesKeys, ExpiresKeys, TenantOwnedMixin, Admin):
+class ApiKeyAdmin(KeyColumns, RotatesKeys, ExpiresKeys, OneSaveMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
     operator_fields = ("tenant", "priority", "may_trace")
     list_display = (
         *("name", "key_hint", "status_label", "tenant", "project"),
@@ -206,12 +206,6 @@ class ApiKeyAdmin(KeyColumns, RotatesKeys, ExpiresKeys, TenantOwnedMixin, Admin)
         """Limits come with the key's own page: making one is short, and its answer shows the secret."""
         return self.inlines if obj is not None else ()
 
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        form_field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if db_field.name in self.autocomplete_fields:
-            without_shortcuts(form_field)
-        return form_field
-
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
@@ -223,31 +217,16 @@ class ApiKeyAdmin(KeyColumns, RotatesKeys, ExpiresKeys, TenantOwnedMixin, Admin)
         obj.new_secret = secret  # lives as long as this request
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the secret in this answer, so that it passes through no session and no URL."""
         return self.show_secret(request, obj, obj.new_secret)
 
     def show_secret(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Copy the new secret now" if key.previous_hint else "Copy this key now",
-            "opts": self.opts,
-            "key": key,
-            "secret": secret,
-            **self.settings_with(request, key, secret),
-        }
-        response = TemplateResponse(request, "admin/tenants/apikey/created.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        title = "Copy the new secret now" if key.previous_hint else "Copy this key now"
+        words = {"key": key, "secret": secret, **self.settings_with(request, key, secret)}
+        return self.show_once(request, "admin/tenants/apikey/created.html", title, **words)
 
     def settings_with(self, request: HttpRequest, key: ApiKey, secret: str) -> dict[str, Any]:
         """What tools need, with the secret in it; routing's admin knows which models there are."""
         return {}
-
-    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
-        """A new key leads to the page with its secret, whichever button makes it: offer one."""
-        if kwargs.get("add"):
-            context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
-        return super().render_change_form(request, context, **kwargs)
 
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[UnfoldAction]:
         """A key is revoked once, and what is not being rotated has no overlap to end."""

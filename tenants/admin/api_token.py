@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.dataclasses import UnfoldAction
@@ -18,9 +17,9 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from gateway_site.infra.admin import Admin, badge
+from gateway_site.infra.admin import Admin, OneSaveMixin, badge
 from tenants.admin.api_key import STATUS_KINDS
-from tenants.admin.scope import TenantOwnedForm, TenantOwnedMixin, standing_in, without_shortcuts
+from tenants.admin.scope import NoShortcutsMixin, TenantOwnedForm, TenantOwnedMixin, standing_in
 from tenants.api_tokens import create_token, offered_scopes
 from tenants.models import ApiToken
 from tenants.scopes import EVERYTHING
@@ -48,7 +47,7 @@ class ApiTokenForm(TenantOwnedForm):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(TenantOwnedMixin, Admin):
+class ApiTokenAdmin(OneSaveMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
     form = ApiTokenForm
     list_display = ("name", "token_hint", "status_label", "tenant_name", "scope_list", "last_used_at", "expires_at")
     list_select_related = ("tenant",)
@@ -94,12 +93,6 @@ class ApiTokenAdmin(TenantOwnedMixin, Admin):
             form.base_fields["scopes"].choices = [(scope, label_of(scope)) for scope in offered]
         return form
 
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        form_field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if db_field.name == "tenant" and form_field is not None:
-            without_shortcuts(form_field)
-        return form_field
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A token is revoked, and stays to be seen."""
         return False
@@ -120,25 +113,10 @@ class ApiTokenAdmin(TenantOwnedMixin, Admin):
         obj.new_secret = secret  # lives as long as this request
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the secret in this answer, so that it passes through no session and no URL."""
         origin = request.build_absolute_uri("/").rstrip("/")
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Copy this token now",
-            "opts": self.opts,
-            "token": obj,
-            "secret": obj.new_secret,
-            "curl": f'curl {origin}/api/v1/tenants \\\n  -H "Authorization: Bearer {obj.new_secret}"',
-        }
-        response = TemplateResponse(request, "admin/tenants/apitoken/created.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
-
-    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
-        """A new token leads to the page with its secret, whichever button makes it: offer one."""
-        if kwargs.get("add"):
-            context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
-        return super().render_change_form(request, context, **kwargs)
+        curl = f'curl {origin}/api/v1/tenants \\\n  -H "Authorization: Bearer {obj.new_secret}"'
+        words = {"token": obj, "secret": obj.new_secret, "curl": curl}
+        return self.show_once(request, "admin/tenants/apitoken/created.html", "Copy this token now", **words)
 
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[UnfoldAction]:
         """A token is revoked once."""

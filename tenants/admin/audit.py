@@ -8,7 +8,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, OuterRef, QuerySet, Subquery, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
@@ -28,6 +28,7 @@ from tenants.admin.scope import ScopedMixin, standing_in
 from tenants.admin.trace import table, words
 from tenants.audit import CREATED, DELETED, watched_models
 from tenants.models import AuditEvent, Tenant
+from tenants.roles import PERMISSIONS
 
 KINDS = {
     "created": "success",
@@ -66,6 +67,7 @@ ACTIONS = (
     "accepted",
     "withdrawn",
 )
+OPERATORS_DETAILS = frozenset({"worker"})
 SHOWN, LONGEST = 3, 40  # changes in the list, and characters of a value there
 
 
@@ -131,7 +133,8 @@ class AuditEventAdmin(ScopedMixin, KeysetAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Without the parts that have nothing to show."""
-        empty = {name for name, content in (("What changed", obj.changes), ("More", obj.detail)) if not content}
+        told = (("What changed", told_changes(obj)), ("More", told_detail(obj)))
+        empty = {name for name, content in told if not content}
         return [part for part in super().get_fieldsets(request, obj) if part[0] not in empty]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -139,7 +142,8 @@ class AuditEventAdmin(ScopedMixin, KeysetAdmin):
         names = Tenant.objects.filter(pk=OuterRef("tenant_id")).order_by().values("slug")
         places = Tenant.objects.filter(pk=OuterRef("acting_for_id")).order_by().values("slug")
         found = super().get_queryset(request)
-        return found.annotate(tenant_slug=Subquery(names), acting_for_slug=Subquery(places))
+        whole = Value(standing_in(request).is_operator, output_field=BooleanField())
+        return found.annotate(tenant_slug=Subquery(names), acting_for_slug=Subquery(places), is_told_whole=whole)
 
     @display(description="When (UTC)")
     def when(self, event: AuditEvent) -> str:
@@ -199,11 +203,37 @@ class AuditEventAdmin(ScopedMixin, KeysetAdmin):
 
     @display(description="Details")
     def detail_table(self, event: AuditEvent) -> SafeString:
-        return table(("", ""), ((words(name), _value(value, "")) for name, value in event.detail.items()))
+        return table(("", ""), ((words(name), _value(value, "")) for name, value in told_detail(event).items()))
 
 
 def _pairs(event: AuditEvent) -> Iterable[tuple[str, list[Any]]]:
-    return ((name, pair) for name, pair in event.changes.items() if isinstance(pair, list) and len(pair) == 2)
+    return ((name, pair) for name, pair in told_changes(event).items() if isinstance(pair, list) and len(pair) == 2)
+
+
+def told_changes(event: Any, *, whole: bool | None = None) -> dict[str, Any]:
+    """What changed, as far as its reader may see it of the object: members learn no operators' fields from the trail."""
+    if getattr(event, "is_told_whole", False) if whole is None else whole:
+        return dict(event.changes)
+    hidden = _operators_of(event.object_type)
+    return {} if hidden is None else {name: pair for name, pair in event.changes.items() if name not in hidden}
+
+
+def told_detail(event: Any, *, whole: bool | None = None) -> dict[str, Any]:
+    """The same of what else there is to say: which worker it was is no member's business."""
+    if getattr(event, "is_told_whole", False) if whole is None else whole:
+        return dict(event.detail)
+    return {name: value for name, value in event.detail.items() if name not in OPERATORS_DETAILS}
+
+
+def _operators_of(kind: str) -> frozenset[str] | None:
+    """The fields of a kind of object that only operators see; None: all of them, for members have no page of it."""
+    try:
+        model = apps.get_model(kind)
+    except (LookupError, ValueError):
+        return None
+    page = admin.site._registry.get(model)
+    may_view = f"{model._meta.app_label}.view_{model._meta.model_name}" in PERMISSIONS["owner"]
+    return frozenset(page.operator_fields) if may_view and isinstance(page, ScopedMixin) else None
 
 
 def _short(name: str, before: Any, after: Any) -> str:

@@ -8,7 +8,6 @@ from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.dataclasses import UnfoldAction
@@ -16,7 +15,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
-from gateway_site.infra.admin import Admin, badge
+from gateway_site.infra.admin import Admin, OneSaveMixin, Overtaken, badge
 from tenants.admin.scope import TenantOwnedForm, TenantOwnedMixin
 from tenants.invitations import InvitationRefused, Issued, invite, is_invited, is_member, mail, renew, withdraw
 from tenants.models import Invitation
@@ -44,7 +43,7 @@ class InvitationForm(TenantOwnedForm):
 
 
 @admin.register(Invitation)
-class InvitationAdmin(TenantOwnedMixin, Admin):
+class InvitationAdmin(OneSaveMixin, TenantOwnedMixin, Admin):
     form = InvitationForm
     list_display = ("email", "tenant", "role_label", "state_label", "invited_by", "expires_at")
     list_select_related = ("tenant", "invited_by")
@@ -82,19 +81,17 @@ class InvitationAdmin(TenantOwnedMixin, Admin):
         return badge(invitation.state.label, KINDS[invitation.state.value])
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        issued = invite(tenant=obj.tenant, email=obj.email, role=obj.role, by=request.user)  # type: ignore[arg-type]
+        by: Any = request.user
+        try:
+            issued = invite(tenant=obj.tenant, email=obj.email, role=obj.role, by=by)
+        except InvitationRefused as error:
+            raise Overtaken(str(error)) from error  # the form knew better a moment ago
         obj.pk = issued.invitation.pk
         obj.refresh_from_db()
         obj.issued = issued  # lives as long as this request
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         return self._hand_over(request, obj.issued)
-
-    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
-        """A new one leads to its link, whichever button makes it: offer one."""
-        if kwargs.get("add"):
-            context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
-        return super().render_change_form(request, context, **kwargs)
 
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[UnfoldAction]:
         """What is over is over."""
@@ -139,7 +136,7 @@ class InvitationAdmin(TenantOwnedMixin, Admin):
             self.message_user(request, f"The invitation is on its way to {issued.invitation.email}.")
             return HttpResponseRedirect(self._list())
         reason = (
-            "The mail server did not take the e-mail."
+            "The mail server did not take the e-mail, or there were too many within the hour."
             if settings.EMAIL_HOST
             else "This gateway sends no e-mails: EMAIL_HOST is not set."
         )
@@ -153,7 +150,4 @@ class InvitationAdmin(TenantOwnedMixin, Admin):
         return reverse(f"{self.admin_site.name}:tenants_invitation_changelist")
 
     def _page(self, request: HttpRequest, title: str, **words: Any) -> HttpResponse:
-        context = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "list": self._list()}
-        response = TemplateResponse(request, "admin/tenants/invitation/link.html", context | words)
-        response["Cache-Control"] = "no-store"
-        return response
+        return self.show_once(request, "admin/tenants/invitation/link.html", title, list=self._list(), **words)

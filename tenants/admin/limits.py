@@ -19,10 +19,11 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm, PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
-from gateway_site.infra.admin import Admin, QuietChangeList, ReadOnlyMixin, TableRows, plain
+from gateway_site.infra.admin import Admin, QuietChangeList, ReadOnlyMixin, TableRows
+from gateway_site.infra.words import plain
 from tenants import budgets
-from tenants.admin.alerts import alert_badge
-from tenants.admin.scope import TenantOwnedMixin, without_shortcuts
+from tenants.admin.alert_pages import told_badge
+from tenants.admin.scope import NoShortcutsMixin, TenantOwnedMixin
 from tenants.budgets import Standing
 from tenants.models import Budget, BudgetAlert, CreditTopUp, Project, RateLimit, Tenant
 from tenants.models.limits import COUNTS_THE_SAME, OVERLAPPING
@@ -67,7 +68,7 @@ class BudgetRows(TableRows):
     per_page = 10
 
 
-class TenantWideMixin:
+class TenantWideMixin(NoShortcutsMixin):
     """Rules of a tenant and its projects; a key's are on its own page, for there may be thousands of keys."""
 
     parent: Tenant | None = None
@@ -86,12 +87,6 @@ class TenantWideMixin:
         field.choices = [("", "Whole tenant"), *((project.pk, str(project)) for project in kwargs["queryset"])]
         return field
 
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
-        if db_field.name == "project":
-            without_shortcuts(field)
-        return field
-
 
 class TenantRateLimitRows(TenantWideMixin, RateLimitRows):
     """The rate limits of a tenant and its projects."""
@@ -105,7 +100,7 @@ class TenantBudgetRows(TenantWideMixin, BudgetRows):
     fields = (*MONEY, "project", *ONLY)
 
 
-class ScopedRuleAdmin(TenantOwnedMixin, Admin):
+class ScopedRuleAdmin(NoShortcutsMixin, TenantOwnedMixin, Admin):
     """The page of one rule and the list of all."""
 
     list_select_related = ("tenant", "project", "api_key")
@@ -113,12 +108,6 @@ class ScopedRuleAdmin(TenantOwnedMixin, Admin):
     search_fields = ("tenant__slug", "tenant__name", "project__slug", "api_key__name", "model")
     autocomplete_fields = ("tenant", "project", "api_key")
     ordering = ("-pk",)
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if db_field.name in self.autocomplete_fields:
-            without_shortcuts(field)
-        return field
 
     @display(description="Scope", label={"tenant": "primary", "project": "info", "api_key": "success"})
     def scope_label(self, rule: Any) -> tuple[str, str]:
@@ -236,7 +225,7 @@ class AlertRows(HistoryRows):
 
     @display(description="Told")
     def told(self, alert: BudgetAlert) -> str:
-        return alert_badge(alert)
+        return told_badge(alert)
 
 
 @admin.register(Budget)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from gateway_site.infra.admin import Admin, TableRows
 from tenants.admin.scope import ScopedMixin, TenantOwnedForm, standing_in
-from tenants.models import Member, Tenant
+from tenants.models import ApiKey, ApiToken, Member, Tenant
 
 LAST_OWNER = "A tenant has an owner: make somebody else one first."
 
@@ -39,6 +39,17 @@ def has_other_owner(tenant: Tenant, without: Iterable[Member]) -> bool:
 def lock(tenant: Tenant) -> None:
     """Let two owners that leave at once do it one after the other, until the end of the transaction."""
     Tenant.objects.select_for_update().get(pk=tenant.pk)
+
+
+def what_they_know(member: Member) -> str:
+    """Which secrets somebody has seen that go on working without them; empty: none."""
+    theirs = {"tenant": member.tenant_id, "created_by": member.user_id}
+    tokens = [token.name for token in ApiToken.objects.active().filter(**theirs).order_by("name")]
+    keys = [key.name for key in ApiKey.objects.of_programs().active().filter(**theirs).order_by("name")]
+    found = [f"{noun} {', '.join(names)}" for noun, names in (("API tokens:", tokens), ("API keys:", keys)) if names]
+    if not found:
+        return ""
+    return f"{member.user} has seen secrets that go on working. {'; '.join(found)}. Revoke or rotate what must not."
 
 
 @admin.register(Member)
@@ -72,6 +83,9 @@ class MemberAdmin(ScopedMixin, Admin):
             if not self._may_leave(request, members):
                 raise PermissionDenied(LAST_OWNER)
             delete()
+        for sentence in map(what_they_know, members):
+            if sentence:
+                self.message_user(request, sentence, messages.WARNING)
 
     def _may_leave(self, request: HttpRequest, members: list[Member]) -> bool:
         tenant = standing_in(request).tenant

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from gateway_site.infra.admin import Admin, TableRows
 from tenants.admin.limits import BudgetRows, RateLimitRows
 from tenants.admin.scope import TenantOwnedMixin
-from tenants.models import Project
+from tenants.models import ApiKey, Budget, BudgetAlert, Project, RateLimit
+
+# What takes no right of its own: the project's limits go with it, and its keys stay.
+GOES_WITH_IT = frozenset(str(model._meta.verbose_name) for model in (RateLimit, Budget, BudgetAlert, ApiKey))
 
 
 @admin.register(Project)
@@ -22,6 +29,17 @@ class ProjectAdmin(TenantOwnedMixin, Admin):
     readonly_fields = ("created_at",)
     fields = ("tenant", ("name", "slug"))
     inlines = (RateLimitRows, BudgetRows)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Whoever may delete a project deletes its limits with it, which the confirmation names; keys in use keep it."""
+        named, counts, missing, _ = super().get_deleted_objects(objs, request)
+        keys = [f"API key: {key}" for project in objs for key in project.keys_in_use]
+        return named, counts, missing - GOES_WITH_IT, keys
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """One by one, for each lets go of its keys first."""
+        for project in queryset:
+            project.delete()
 
 
 class ProjectRows(TableRows):

@@ -17,6 +17,8 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
+from gateway_site.infra.admin import RecentFilter
+from tenants.admin.rollup_filters import AliasFilter, DeploymentFilter, ProviderFilter
 from tenants.error_words import NO_ERROR, OWNER_BY_CODE, OWNER_BY_OUTCOME, OWNERS
 from tenants.models import UsageRecord
 
@@ -262,3 +264,74 @@ def owned_by(owner: str) -> Q:
     return (Q(error_code__in=own_codes) | (Q(outcome__in=outcomes) & ~Q(error_code__in=list(OWNER_BY_CODE)))) & ~Q(
         outcome__in=sorted(NO_ERROR)
     )
+
+
+class StartedFilter(RecentFilter):
+    field = "started_at"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Nothing, where from and to are given."""
+        is_given = any(request.GET.get(name) for name in ("from", "to"))
+        return queryset if is_given else super().queryset(request, queryset)
+
+
+class OfRecords(Column):
+    """The same as of rollups."""
+
+    @property
+    def column(self) -> str:  # type: ignore[override]
+        return str(self.parameter_name)  # type: ignore[attr-defined]
+
+
+class RecordAliasFilter(OfRecords, AliasFilter):
+    pass
+
+
+class RecordProviderFilter(OfRecords, ProviderFilter):
+    pass
+
+
+class RecordDeploymentFilter(OfRecords, DeploymentFilter):
+    pass
+
+
+class TranslationFilter(DropdownFilter):
+    """Both choices are read from the one index of translated records; see the table's third migration."""
+
+    title = "translation"
+    parameter_name = "translation"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("translated", "Translated"), ("lossy", "With losses")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "translated":
+                return queryset.translated()
+            case "lossy":
+                return queryset.lossy()
+        return queryset
+
+
+class AttemptsFilter(DropdownFilter):
+    """All choices are read from the one index of traced records; see the table's fourth migration."""
+
+    title = "attempts"
+    parameter_name = "attempts"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("several", "More than one"),
+            ("fallback", "With a fallback to another target"),
+            ("traced", "With a decision trace"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "several":
+                return queryset.with_several_attempts()
+            case "fallback":
+                return queryset.with_fallbacks()
+            case "traced":
+                return queryset.traced()
+        return queryset

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
 
-from gateway_site.infra.admin import plain
+from gateway_site.infra.words import plain
 from tenants.admin.scope import standing_in
 from tenants.admin.trace import attempt_table, candidate_table, words
 from tenants.audit import audit

@@ -233,11 +233,16 @@ class TenantOwnedMixin(ScopedMixin):
     ) -> tuple[QuerySet[Any], bool]:
         found, may_have_duplicates = super().get_search_results(request, queryset, search_term)  # type: ignore[misc]
         tenant = request.GET.get("tenant", "")
-        return (found.filter(tenant=tenant) if tenant.isdecimal() else found), may_have_duplicates
+        return (found.filter(tenant=tenant) if tenant.isdecimal() and len(tenant) < 19 else found), may_have_duplicates
 
 
-def without_shortcuts(field: forms.Field) -> None:
-    """Take away the pop-ups for the related object: a new key's secret would be lost in one."""
-    widget: Any = field.widget
-    widget.can_add_related = widget.can_change_related = False
-    widget.can_delete_related = widget.can_view_related = False
+class NoShortcutsMixin:
+    """Offers related objects without pop-ups: what is shown once, as a new key's secret, would be lost in one."""
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
+        if db_field.is_relation and field is not None:
+            widget = field.widget
+            widget.can_add_related = widget.can_change_related = False
+            widget.can_delete_related = widget.can_view_related = False
+        return field

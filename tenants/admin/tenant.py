@@ -5,9 +5,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action, display
@@ -22,17 +22,28 @@ from tenants.admin.limits import TenantBudgetRows, TenantRateLimitRows
 from tenants.admin.member import MemberRows
 from tenants.admin.project import ProjectRows
 from tenants.admin.scope import ScopedMixin, standing_in, without
+from tenants.admin.tenant_deletion import DeletesWhatItHasMixin
 from tenants.admin.tenant_overview import overview_context
 from tenants.models import Tenant
+from tenants.single_sign_on import why_not_required
 from tenants.webhook_signature import make_secret
 
 
 class TenantForm(forms.ModelForm):
+    request: HttpRequest | None = None  # set by `TenantAdmin.get_form`, of a class that is made for one request
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "timezone" in self.fields:
             names = sorted(zoneinfo.available_timezones())
             self.fields["timezone"].widget = UnfoldAdminSelect2Widget(choices=[(name, name) for name in names])
+
+    def clean_requires_sso(self) -> bool:
+        """Nobody locks everybody out, themselves included."""
+        is_required = bool(self.cleaned_data["requires_sso"])
+        if is_required and not self.initial.get("requires_sso") and (reason := why_not_required(self.request)):
+            raise ValidationError(reason)
+        return is_required
 
 
 class SuspendForm(BaseDialogForm):
@@ -53,7 +64,7 @@ class SuspendedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Tenant)
-class TenantAdmin(ActingMixin, ScopedMixin, Admin):
+class TenantAdmin(ActingMixin, DeletesWhatItHasMixin, ScopedMixin, Admin):
     tenant_path = "pk"
     operator_fields = ("unpriced_policy", "floor_input", "floor_output", "floor_currency", "without_valkey")
     operator_decides = ("slug", "allowed_models", "allows_catalogue", "translation_policy")
@@ -89,6 +100,11 @@ class TenantAdmin(ActingMixin, ScopedMixin, Admin):
         fieldsets: tuple[Any, ...] = (what, may, kept, alerts, signing_in)
         fieldsets = fieldsets if obj is None else (status, *fieldsets)
         return fieldsets if standing_in(request).is_operator else without(fieldsets, self.operator_fields)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        form.request = request
+        return form
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
         """A tenant that does not exist yet has no keys to show."""
@@ -136,16 +152,9 @@ class TenantAdmin(ActingMixin, ScopedMixin, Admin):
             secret = make_secret()
             tenant.set_alert_secret(secret)
             self.log_change(request, tenant, "Made a new webhook secret.")
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Copy this secret now" if secret else "Make a new webhook secret?",
-            "opts": self.opts,
-            "tenant": tenant,
-            "secret": secret,
-        }
-        response = TemplateResponse(request, "admin/tenants/tenant/webhook_secret.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        title = "Copy this secret now" if secret else "Make a new webhook secret?"
+        words = {"owner": tenant, "has_secret": tenant.has_alert_secret, "secret": secret}
+        return self.show_once(request, "admin/tenants/webhook_secret.html", title, **words)
 
     @action(description="Add API key", icon="key", permissions=["add_api_key"])
     def add_api_key(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from gateway_site.infra.admin import plain
+from gateway_site.infra.words import plain
 from tenants.burn_down import Burn
 from tenants.models import Budget, Tenant
 from tenants.standing import standing_of

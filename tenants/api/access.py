@@ -10,6 +10,7 @@ from ninja.security import HttpBearer, SessionAuth
 
 from tenants.api.errors import Refused
 from tenants.api_tokens import user_of
+from tenants.models import User
 from tenants.scopes import AREAS
 from tenants.standing import Standing, standing_of
 
@@ -35,6 +36,16 @@ class ConsoleSession(SessionAuth):
 def standing_in(request: HttpRequest) -> Standing:
     """What whoever asks is."""
     return standing_of(request.user)
+
+
+def person_in(request: HttpRequest) -> User | None:
+    """The person who asks with a session; None: a token asks, which is nobody."""
+    return request.user if isinstance(request.user, User) else None
+
+
+def name_of(user: User | None) -> str | None:
+    """What a user is called; None: there was none, or is none any more."""
+    return None if user is None else user.get_username()
 
 
 def permit(request: HttpRequest, permission: str) -> None:

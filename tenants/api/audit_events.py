@@ -4,15 +4,15 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Query, Router, Schema
 from pydantic import Field
 
+from tenants.admin.audit import told_changes, told_detail
 from tenants.api.access import permit, standing_in, visible
-from tenants.api.errors import not_found
+from tenants.api.errors import PROBLEMS, not_found
 from tenants.api.paging import Page, check_parameters, page_of
-from tenants.api.resource import PROBLEMS, named
-from tenants.api.schema import Text
+from tenants.api.resource import named
+from tenants.api.schema import Text, aware
 from tenants.models import AuditEvent
 
 router = Router(tags=["audit-events"])
@@ -41,7 +41,7 @@ class EventQuery(Page):
 
 
 class Event(Schema):
-    """Somebody did something."""
+    """What somebody did to an object."""
 
     id: int
     at: datetime
@@ -107,11 +107,11 @@ def get_event(request: HttpRequest, ref: str) -> Any:
 
 
 def _shown(request: HttpRequest, event: AuditEvent) -> dict[str, Any]:
-    names = set(Event.model_fields) - {"object", "remote_address"}
+    names = set(Event.model_fields) - {"object", "remote_address", "changes", "detail"}
+    is_operator = standing_in(request).is_operator
     shown = {name: getattr(event, name) for name in names} | {"object": event.object_repr}
-    return shown | {"remote_address": event.remote_address} if standing_in(request).is_operator else shown
-
-
-def aware(moment: datetime) -> datetime:
-    """A moment, in UTC unless it says otherwise."""
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    shown |= {
+        "changes": told_changes(event, whole=is_operator),
+        "detail": told_detail(event, whole=is_operator),
+    }
+    return shown | {"remote_address": event.remote_address} if is_operator else shown

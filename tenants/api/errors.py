@@ -33,6 +33,9 @@ class Problem(Schema):
     error: Error
 
 
+PROBLEMS = {status: Problem for status in (401, 403, 404, 409, 412, 422)}  # for the responses of an operation
+
+
 class Refused(Exception):
     """A request that is answered with an error."""
 

@@ -9,10 +9,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from ninja import Schema
 from pydantic import Field
 
 from tenants.api.errors import invalid
-from tenants.api.schema import Strict, Whole
+from tenants.api.schema import Leaf, Strict, Whole, model_of
 
 USUAL, MOST = 50, 200
 LARGEST_KEY = 2**63 - 1
@@ -25,21 +26,42 @@ class Page(Strict):
     after: str = Field("", max_length=500, description="`next` of the page before.")
 
 
+def page_answer(noun: str, answer: type[Schema]) -> type[Schema]:
+    """Return the model of a list's page."""
+    leaves = {
+        "items": Leaf(annotation=list[answer], is_required=True),  # type: ignore[valid-type]
+        "next": Leaf(annotation=str | None, description="For `after`; null: that was the last page.", is_required=True),
+    }
+    return model_of(f"{noun.title().replace(' ', '')}Page", leaves, base=Schema)
+
+
 def page_of(
-    request: HttpRequest, response: HttpResponse, rows: QuerySet[Any], page: Any, order: tuple[str, ...]
+    request: HttpRequest,
+    response: HttpResponse,
+    rows: QuerySet[Any],
+    page: Any,
+    order: tuple[str, ...],
+    ends_at: Any = None,
 ) -> tuple[list[Any], str | None]:
-    """Return the rows of a page and where to go on; the way on stands in the header `Link`, too."""
-    if page.after:
-        rows = rows.filter(_beyond(rows, order, page.after))
-    found = list(rows.order_by(*order)[: page.limit + 1])
+    """Return the rows of a page and where to go on; the way on stands in the header `Link`, too.
+
+    `ends_at` is the row where reading ends though there may be more: then the list goes on behind it.
+    """
+    found = list(rest_of(rows, page, order).order_by(*order)[: page.limit + 1])
     shown = found[: page.limit]
-    if len(found) <= page.limit:
+    last = shown[-1] if len(found) > page.limit else ends_at
+    if last is None:
         return shown, None
-    place = _place(shown[-1], order)
+    place = _place(last, order)
     query = request.GET.copy()
     query["after"] = place
     response["Link"] = f'<{request.path}?{query.urlencode()}>; rel="next"'
     return shown, place
+
+
+def rest_of(rows: QuerySet[Any], page: Any, order: tuple[str, ...]) -> QuerySet[Any]:
+    """Return the rows behind where the page before has ended."""
+    return rows.filter(_beyond(rows, order, page.after)) if page.after else rows
 
 
 def _place(row: Any, order: tuple[str, ...]) -> str:

@@ -5,12 +5,13 @@ Where a field stands is a path such as `timeouts.connect`; the paths of the conf
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Optional
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils import timezone
 from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
@@ -36,10 +37,20 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def _storable_moment(moment: datetime) -> datetime:
+    """Of 31 December 9999, an hour west of Greenwich is in the year 10000: that is stored, and never read again."""
+    try:
+        return moment if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is too far away") from None
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 Money = Annotated[Decimal, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Instant = Annotated[datetime, AfterValidator(_storable_moment)]  # may be without a time zone
+Moment = Annotated[Instant, AfterValidator(lambda moment: aware(moment))]
 Json = Annotated[Any, AfterValidator(_storable_json)]
 Ref = Annotated[Whole | Text, Field(union_mode="left_to_right")]
 
@@ -105,7 +116,7 @@ def _annotation(field: Any, *, is_answer: bool) -> Any:
         case models.DecimalField():
             return str if is_answer else Money
         case models.DateTimeField():
-            return datetime
+            return datetime if is_answer else Moment
         case models.DateField():
             return date
         case models.JSONField():
@@ -148,6 +159,11 @@ def nested(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             inner = inner.setdefault(name, {})
         inner[last] = value
     return found
+
+
+def aware(moment: datetime) -> datetime:
+    """A moment, in UTC unless it says otherwise."""
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
 def plain(value: Any) -> Any:

@@ -1,16 +1,12 @@
-from tenants.models.alert_rules import (
-    AlertChannel,
-    AlertIncident,
-    AlertMessage,
-    AlertRule,
-    AlertSilence,
-    AlertState,
-)
-from tenants.models.alerts import BudgetAlert
+from tenants.models.alert_channel import AlertChannel
+from tenants.models.alert_incident import AlertIncident, AlertMessage
+from tenants.models.alert_rule import AlertRule, AlertState
+from tenants.models.alert_silence import AlertSilence
 from tenants.models.api_key import ApiKey
 from tenants.models.api_token import ApiToken
 from tenants.models.audit import AuditEvent
 from tenants.models.body import RequestBody
+from tenants.models.budget_alert import BudgetAlert
 from tenants.models.invitation import Invitation
 from tenants.models.ledger import (
     UsageDay,

@@ -105,6 +105,13 @@ class ApiKey(models.Model):
             return "expired"
         return "active"
 
+    def leave_project(self) -> None:
+        """Be of no project any more, and, if people were to try that one out with it, over."""
+        self.project = None
+        if self.purpose == self.Purpose.PLAYGROUND and self.status == "active":
+            self.expires_at = timezone.now()
+        self.save(update_fields=["project", "expires_at"])
+
     def set_secret(self, secret: str) -> None:
         """Take the digest, prefix and last four characters of a secret."""
         pepper = keys.peppers(settings.TOLLGATE_KEY_PEPPERS)[0]

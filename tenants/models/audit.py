@@ -16,15 +16,24 @@ from tenants.querysets import TenantScopedQuerySet
 class AuditEventQuerySet(TenantScopedQuerySet["AuditEvent"]):
     """Questions about the trail; nothing in it changes."""
 
-    def of_object(self, kind: str, pk: Any) -> AuditEventQuerySet:
-        """All that happened to one object."""
-        return self.filter(object_type=kind, object_id=str(pk))
-
     def update(self, **kwargs: Any) -> NoReturn:
         _refuse()
 
     def delete(self) -> NoReturn:
         _refuse()
+
+
+def _tenant(text: str) -> models.ForeignKey:
+    """A tenant that the trail outlives."""
+    return models.ForeignKey(
+        Tenant,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="+",
+        help_text=text,
+    )
 
 
 class AuditEvent(models.Model):
@@ -40,24 +49,8 @@ class AuditEvent(models.Model):
     actor = models.CharField(max_length=150, blank=True, help_text="The user, the API token or the command, by name.")
     user_id = models.BigIntegerField("user's id", null=True)
     via = models.CharField(max_length=16, choices=Via.choices)
-    acting_for = models.ForeignKey(
-        Tenant,
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        null=True,
-        related_name="+",
-        help_text="An operator did it in the place of this tenant's owner.",
-    )
-    tenant = models.ForeignKey(
-        Tenant,
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        null=True,
-        related_name="+",
-        help_text="Whose it is; empty: the deployment's own.",
-    )
+    acting_for = _tenant("An operator did it in the place of this tenant's owner.")
+    tenant = _tenant("Whose it is; empty: the deployment's own.")
     action = models.CharField(max_length=32)
     object_type = models.CharField("kind", max_length=64)
     object_id = models.CharField("id", max_length=64, blank=True)

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 from gateway_site.infra import secrets
@@ -237,6 +237,12 @@ class Tenant(models.Model):
         self.suspended_at, self.suspended_reason = None, ""
         self.save(update_fields=["suspended_at", "suspended_reason"])
 
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """All that it has goes along; a project keeps no key that goes, too."""
+        with transaction.atomic():
+            self.api_keys.exclude(project=None).update(project=None)
+            return super().delete(*args, **kwargs)
+
 
 class Project(models.Model):
     """A part of a tenant with keys, limits and budgets of its own."""
@@ -254,6 +260,18 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.slug
+
+    @property
+    def keys_in_use(self) -> models.QuerySet[Any]:
+        """The keys that keep it from being deleted: revoked ones do not, nor those that the playground made."""
+        return self.api_keys.filter(revoked_at=None, purpose="")
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Let go of keys that are over; raises ProtectedError while it has others."""
+        with transaction.atomic():
+            for key in self.api_keys.exclude(pk__in=self.keys_in_use):
+                key.leave_project()
+            return super().delete(*args, **kwargs)
 
 
 class Member(models.Model):

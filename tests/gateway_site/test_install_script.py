@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -518,6 +519,19 @@ def test_without_curl_it_says_that_nothing_was_tried(bash: Machine) -> None:
     assert "nothing could be tried" in bash.installs(f"--key={ALICE}")
 
 
+@pytest.mark.parametrize(
+    ("level", "has_news", "has_details"),
+    [("error", False, False), ("warning", False, False), ("info", True, False), ("debug", True, True)],
+)
+def test_it_says_as_much_as_it_is_told_to(bash: Machine, level: str, has_news: bool, has_details: bool) -> None:
+    said = bash.installs(f"--key={ALICE}", "--model=smart", f"--log-level={level}")
+    assert ("Done." in said) is has_news
+    assert ("answered 200" in said) is has_details
+    assert ALICE not in said
+    warned = bash.installs(f"--key={ALICE}", f"--log-level={level}")
+    assert ("Warning: No model" in warned) is (level != "error")
+
+
 # The key, when nobody gave it.
 
 
@@ -561,6 +575,43 @@ def test_it_asks_for_the_key_on_the_terminal_and_does_not_show_it(machine: Machi
     assert done.returncode == 0, done.stdout + done.stderr
     assert machine.env["ANTHROPIC_AUTH_TOKEN"] == ALICE
     assert "(it is not shown)" in done.stdout
+
+
+# Elsewhere.
+
+ONLY_OF_GNU = re.compile(
+    r"sed -[ir]|readlink -f|\brealpath\b|grep -P|date -d|stat -c|sort -V|mktemp --|xargs -r|base64 -w|head -n -|cp -[at]"
+    r"|\btac\b|\bgawk\b|\bgensub\b|\becho -[en]|\btimeout \d"
+)
+
+
+def test_it_asks_no_tool_for_what_that_of_a_mac_cannot_do(dash: Machine) -> None:
+    """That it asks nothing of bash, every test in dash shows."""
+    assert [line for line in dash.script.decode().splitlines() if ONLY_OF_GNU.search(line)] == []
+
+
+def test_a_mac_s_own_shell_is_enough(bash: Machine) -> None:
+    """There, sh is a bash that keeps to POSIX."""
+    folder = bash.home.parent / "posix"
+    folder.mkdir()
+    (folder / "sh").symlink_to(str(shutil.which("bash")))
+    bash.shell = str(folder / "sh")
+    bash.installs(f"--key={ALICE}", "--model=smart")
+    assert bash.env["ANTHROPIC_MODEL"] == "smart"
+    bash.installs("--uninstall")
+    assert bash.files() == {}
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="there is no /usr/bin/python3 here")
+def test_a_mac_without_its_developer_tools_is_asked_nothing_by_python3(bash: Machine) -> None:
+    """There, /usr/bin/python3 opens a window that offers them."""
+    bash.lacks("python3", "uname")
+    (bash.bin / "uname").write_text("#!/bin/sh\necho Darwin\n")
+    (bash.bin / "uname").chmod(0o755)
+    done = bash.run(f"--key={ALICE}", "--log-level=debug", PATH=f"{bash.bin}:/usr/bin:/bin")
+    said = done.stdout + done.stderr
+    assert "edited with python" not in said
+    assert "python3, node or jq" in said or "edited with" in said
 
 
 # As it is served.

@@ -24,7 +24,8 @@ def test_a_statement_may_take_longer_where_nobody_waits_for_it(arguments, second
 def test_a_connection_to_postgres_waits_for_nothing_for_ever():
     options = postgres_deadlines(15)
     assert options["connect_timeout"] == 5
-    assert options["options"] == "-c statement_timeout=15s -c idle_in_transaction_session_timeout=15s"
+    limits = "-c statement_timeout=15s -c idle_in_transaction_session_timeout=15s"
+    assert options["options"] == f"{limits} -c random_page_cost=1.1"
     assert options["tcp_user_timeout"] == 25_000
 
 

@@ -18,12 +18,13 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tenants.alert_delivery import GIVE_UP_AFTER, deliver_alerts, pause_after, payload, text_of
+from tenants.budget_alert_messages import deliver_alerts, payload, text_of
 from tenants.budget_alerts import note_spend, thresholds_reached
 from tenants.budgets import reset, standings, top_up
 from tenants.ledger import write_records
 from tenants.limits.periods import counter_name, slot_start
 from tenants.models import Budget, BudgetAlert, BudgetSpend, Project, Tenant
+from tenants.outbox import GIVE_UP_AFTER, pause_after
 from tenants.usage_event import UsageEvent
 from tenants.webhook_signature import signature
 from tenants.webhooks import NotDelivered, post

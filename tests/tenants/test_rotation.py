@@ -16,7 +16,15 @@ from tenants.auth import PRINCIPAL_KEY, Authenticator
 from tenants.models import ApiKey, Budget, RateLimit, Tenant
 from tenants.services import create_key, give_secret, has_secret, rotate_key
 from tests.gateway_site.infra.own_valkey import eventually
-from tests.tenants.test_auth import authenticator_at, bearer, listeners, lookups, refused, refused_within, runtime_at
+from tests.tenants.auth.authenticators import (
+    authenticator_at,
+    bearer,
+    listeners,
+    lookups,
+    refused,
+    refused_within,
+    runtime_at,
+)
 
 OLD = "tg_" + "a" * 40
 NEW = "tg_" + "b" * 40

@@ -28,7 +28,6 @@ IMAGE = frozenset({"type", "image_url", "file_id", "prompt_cache_breakpoint"})
 FILE = frozenset({"type", "file_data", "file_url", "file_id", "filename", "prompt_cache_breakpoint"})
 SOUND = frozenset({"type", "input_audio"})
 REASONING = frozenset({"type", "summary", "content", "encrypted_content"})
-TEXT_TYPES = frozenset({"input_text", "output_text", "text"})
 SEPARATOR = "\n\n"  # between the summaries of one reasoning item
 
 

@@ -88,6 +88,13 @@ def test_a_member_finds_what_is_their_tenants(key, bob):
     assert found(bob, "smart") == {}
 
 
+@pytest.mark.parametrize("name", ["search-input-command", "Available shortcuts"])
+def test_the_palette_and_its_keys_are_on_the_pages_of_whoever_is_inside(console, bob, charlie, name):
+    for client in (console.client, bob, charlie):
+        assert name in client.get("/admin/").content.decode()
+    assert name not in Client().get("/admin/login/").content.decode()
+
+
 @pytest.mark.parametrize("term", ["acme", "pipeline", "openai", "smart", "gpt-5", "new tenant", "nodes", "dry run"])
 def test_charlie_finds_nothing_of_it(key, charlie, term):
     assert found(charlie, term) == {}

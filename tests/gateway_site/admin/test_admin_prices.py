@@ -114,7 +114,7 @@ def test_a_file_or_the_prices_that_come_along_and_not_both(console, gpt):
 
 
 def test_a_file_that_is_too_large_is_not_read(console, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(price_pages, "MOST_BYTES", 2)
+    monkeypatch.setattr(price_pages.ImportForm.base_fields["file"], "most_bytes", 2)
     response = console.client.post(IMPORT, {"file": file()})
     assert "larger" in response.context["form"].errors["file"][0]
 

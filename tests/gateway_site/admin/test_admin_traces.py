@@ -109,19 +109,22 @@ def test_a_trace_of_another_version_can_be_read(console, tenant, trace):
     assert console.get(page(record(tenant, attempts=ATTEMPTS, trace=trace))).status_code == 200
 
 
-def test_records_are_narrowed_to_those_with_several_attempts_or_a_trace(console, tenant):
-    plain, asked, retried = (
+def test_records_are_narrowed_to_those_with_several_attempts_a_fallback_or_a_trace(console, tenant):
+    plain, asked, retried, fallen_back = (
         record(tenant, attempts=ATTEMPTS[1:]),
         record(tenant, attempts=ATTEMPTS[1:], trace=TRACE),
+        record(tenant, attempts=[ATTEMPTS[1], ATTEMPTS[1]], trace=TRACE),
         record(tenant, attempts=ATTEMPTS, trace=TRACE),
     )
 
     def shown(**query: str) -> set[Any]:
         return {row.pk for row in console.get(RECORDS, **query).context["cl"].result_list}
 
-    assert shown() == {plain.pk, asked.pk, retried.pk}
-    assert shown(attempts="several") == {retried.pk}
-    assert shown(attempts="traced") == {asked.pk, retried.pk}
+    assert shown() == {plain.pk, asked.pk, retried.pk, fallen_back.pk}
+    assert shown(attempts="several") == {retried.pk, fallen_back.pk}
+    assert shown(attempts="fallback") == {fallen_back.pk}
+    assert shown(attempts="fallback", duration="0") == {fallen_back.pk}
+    assert shown(attempts="traced") == {asked.pk, retried.pk, fallen_back.pk}
 
 
 def test_a_member_of_another_tenant_sees_no_trace(tenant):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -125,3 +125,35 @@ def test_only_staff_that_may_view_usage_sees_it_and_its_link(console):
     user.user_permissions.add(Permission.objects.get(codename="view_usageday"))
     assert eve.get(PAGE).status_code == 200
     assert Client().get(PAGE).status_code == 302
+
+
+# --- Of everybody ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("group_by", "days"), [("project", 5), ("api_key", 5), ("deployment", 5), ("end_user", 1)])
+def test_keys_of_all_tenants_are_told_for_few_days(console, tenant, group_by, days):
+    use(tenant, end_user="dora")
+    question = console.get(PAGE, group_by=group_by).context["report"].question
+    assert (question.ends - question.begins).days == days
+    refused = console.get(PAGE, **{"group_by": group_by, "from": f"{question.begins.date() - timedelta(days=1)}"})
+    assert refused.status_code == 422
+    assert "choose a tenant or a shorter time, or export it" in refused.content.decode()
+    month = console.get(PAGE, group_by=group_by, tenant=tenant.slug).context["report"].question
+    assert (month.ends - month.begins).days == 30
+
+
+def test_exports_are_of_the_same_days_as_the_page(console, tenant):
+    use(tenant)
+    page = console.get(PAGE, group_by="api_key")
+    question = page.context["report"].question
+    for name in ("as_csv", "as_json"):
+        assert f"from={question.begins:%Y-%m-%d}" in page.context[name]
+    assert console.client.get(page.context["as_json"]).json()["from"][:10] == f"{question.begins:%Y-%m-%d}"
+
+
+def test_charlie_is_told_of_their_own_keys_for_a_month_and_of_nobody_elses(charlie, tenant):
+    use(tenant, end_user="only-acmes")
+    for group_by in ("api_key", "end_user"):
+        report = charlie.get(PAGE, {"group_by": group_by}).context["report"]
+        assert (report.question.ends - report.question.begins).days == 30
+        assert report.rows == []

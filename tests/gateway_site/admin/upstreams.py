@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
+from django.urls import reverse
+
+from gateway_site.infra import secrets
+from providers.models import Provider
 from providers.simulator import Simulator
 from tests.providers.upstream import Upstream, serving
+
+PROVIDERS = "/admin/providers/provider/"
+DEPLOYMENTS = "/admin/providers/deployment/"
+ROUTES = "/admin/routing/route/"
+TRAIL = "/admin/tenants/auditevent/"
+CREDENTIAL = "sk-the-credential-itself"
+KEY = "sk-ours-and-nobody-elses"
+
+
+def change(item) -> str:
+    return reverse(f"admin:{item._meta.app_label}_{item._meta.model_name}_change", args=[item.pk])
+
+
+def models_url(provider: Provider) -> str:
+    return change(provider).replace("/change/", "/models/")
+
+
+def server(url: str, *, key: str = KEY) -> Provider:
+    """A server of one's own, on this machine."""
+    made = Provider(slug="sim", adapter="openai_compatible", base_url=url, allow_private_address=True)
+    if key:
+        made.set_credential(key)
+    made.save()
+    return made
+
+
+def credential_of(provider: Provider) -> str:
+    provider.refresh_from_db()
+    return secrets.decrypt(provider.credential_encrypted) if provider.has_credential else ""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection
 
 from gateway_site.infra import threads
 from gateway_site.infra.threads import QueryUnanswered, run_query
+from tests.environment import IDLE_TRANSACTION
 
 
 @asynccontextmanager
@@ -93,7 +94,7 @@ def test_statements_and_idle_transactions_have_a_deadline():
         for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
             cursor.execute(f"SHOW {name}")
             limits[name] = cursor.fetchone()[0]
-        assert limits == {"statement_timeout": "15s", "idle_in_transaction_session_timeout": "15s"}
+        assert limits == {"statement_timeout": "15s", "idle_in_transaction_session_timeout": IDLE_TRANSACTION}
         cursor.execute("SET statement_timeout = '50ms'")
         with pytest.raises(DatabaseError, match="statement timeout"):
             cursor.execute("SELECT pg_sleep(5)")

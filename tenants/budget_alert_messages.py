@@ -1,48 +1,29 @@
-"""Telling tenants of the thresholds that their budgets have crossed: by e-mail, by webhook, again until it worked.
-
-An alert is claimed for a minute before it is sent, so that no transaction waits for somebody else's server; whoever dies
-with it lets another try after that. It may therefore arrive twice: its id says so.
-"""
+"""Telling tenants of the thresholds that their budgets have crossed: by e-mail and webhook, again until it worked."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from smtplib import SMTPException
-from time import monotonic
+from datetime import UTC, datetime
 
 import structlog
 from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
-from django.db import transaction
 from django.utils import timezone
 
 from gateway_site.infra.secrets import SecretUnreadable
+from gateway_site.infra.words import plain, utc_text
 from tenants.budgets import read_counter
 from tenants.limits.periods import slot_end
 from tenants.models import Budget, BudgetAlert
+from tenants.outbox import GIVE_UP_AFTER, claim_next, deliver_all, pause_after, write_email
 from tenants.webhooks import NotDelivered, post
 
 log = structlog.get_logger("tollgate.alerts")
 
-RUN_FOR = 60.0  # seconds, then the next run goes on
-CLAIM = timedelta(minutes=1)
-FIRST_PAUSE = timedelta(seconds=30)
-LONGEST_PAUSE = timedelta(hours=1)
-GIVE_UP_AFTER = timedelta(days=1)
-SMTP = "django.core.mail.backends.smtp.EmailBackend"
-
 
 def deliver_alerts() -> int:
     """Tell of every alert that waits and is due; returns how many were delivered."""
-    begun, delivered = monotonic(), 0
-    while monotonic() - begun < RUN_FOR:
-        alert = _claim()
-        if alert is None:
-            break
-        delivered += deliver(alert)
-    return delivered
+    related = ("tenant", "budget__project", "budget__api_key", "budget__tenant")
+    return deliver_all(lambda: claim_next(BudgetAlert.objects, *related), deliver)
 
 
 def deliver(alert: BudgetAlert) -> bool:
@@ -58,25 +39,6 @@ def deliver(alert: BudgetAlert) -> bool:
         problems = ["The tenant has neither an e-mail address nor a webhook for alerts."]
     _keep(alert, problems, is_hopeless=not wanted)
     return not problems
-
-
-def pause_after(tries: int) -> timedelta:
-    """How long to wait after so many tries: twice as long each time."""
-    return min(FIRST_PAUSE * 2 ** min(tries - 1, 20), LONGEST_PAUSE)
-
-
-def _claim() -> BudgetAlert | None:
-    """Take the alert that has waited longest; nobody else does for a while."""
-    now = timezone.now()
-    waiting = BudgetAlert.objects.filter(delivered_at=None, given_up_at=None, next_try_at__lte=now)
-    with transaction.atomic():
-        alert = waiting.select_for_update(skip_locked=True).order_by("next_try_at", "pk").first()
-        if alert is not None:
-            BudgetAlert.objects.filter(pk=alert.pk).update(next_try_at=now + CLAIM, tries=alert.tries + 1)
-    if alert is None:
-        return None
-    related = ("tenant", "budget__project", "budget__api_key", "budget__tenant")
-    return BudgetAlert.objects.select_related(*related).filter(pk=alert.pk).first()
 
 
 def _try(alert: BudgetAlert, field: str, send: Callable[[BudgetAlert], None]) -> str:
@@ -148,7 +110,7 @@ def payload(alert: BudgetAlert) -> bytes:
     document = {
         "id": alert.pk,
         "type": "budget.threshold_reached",
-        "created_at": _moment(alert.created_at),
+        "created_at": utc_text(alert.created_at),
         "tenant": alert.tenant.slug,
         "threshold": alert.threshold,
         "spent": plain(alert.spent),
@@ -165,8 +127,8 @@ def payload(alert: BudgetAlert) -> bytes:
             "hard": budget.is_hard,
         },
         "end_user": facts.end_user,
-        "period_start": _moment(facts.since),
-        "period_end": _moment(facts.until),
+        "period_start": facts.since and utc_text(facts.since),
+        "period_end": facts.until and utc_text(facts.until),
     }
     return json.dumps(document, ensure_ascii=False).encode()
 
@@ -201,15 +163,6 @@ def text_of(alert: BudgetAlert) -> str:
     )
 
 
-def plain(amount: Decimal) -> str:
-    """An amount without exponent and without zeros at its end."""
-    return f"{amount.normalize():f}"
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 # --- The two ways ------------------------------------------------------------------------------------------
 
 
@@ -217,17 +170,6 @@ def send_email(alert: BudgetAlert) -> None:
     """Write to the tenant's addresses; raises NotDelivered."""
     headers = {"X-Tollgate-Alert": str(alert.pk)}
     write_email(alert.tenant.alert_emails, subject_of(alert), text_of(alert), headers)
-
-
-def write_email(to: Sequence[str], subject: str, text: str, headers: dict[str, str]) -> None:
-    """Send an e-mail; raises NotDelivered."""
-    if not settings.EMAIL_HOST:
-        raise NotDelivered("EMAIL_HOST is not set, so no e-mails are sent.")
-    message = EmailMessage(subject=subject, body=text, to=list(to), connection=get_connection(SMTP), headers=headers)
-    try:
-        message.send()
-    except (SMTPException, OSError, ValueError) as error:
-        raise NotDelivered(f"The mail server did not take it: {error}.") from None
 
 
 def call_webhook(alert: BudgetAlert) -> None:

@@ -9,17 +9,13 @@ from django.db import models
 from django.utils import timezone
 
 from tenants.models.limits import Budget
+from tenants.models.outgoing import Outgoing
 from tenants.models.tenant import Tenant
 from tenants.querysets import TenantScopedQuerySet
 
 
-class BudgetAlert(models.Model):
+class BudgetAlert(Outgoing, models.Model):
     """A threshold that was crossed on one counter of a budget, and what became of telling its tenant."""
-
-    class State(models.TextChoices):
-        WAITING = "waiting", "Waiting"
-        DELIVERED = "delivered", "Delivered"
-        GIVEN_UP = "given_up", "Given up"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="budget_alerts")
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="alerts")
@@ -65,13 +61,6 @@ class BudgetAlert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.threshold} % of {self.budget}"
-
-    @property
-    def state(self) -> str:
-        """What became of telling the tenant."""
-        if self.delivered_at is not None:
-            return self.State.DELIVERED
-        return self.State.WAITING if self.given_up_at is None else self.State.GIVEN_UP
 
     def try_again(self) -> None:
         """Have what did not get through sent again, as if it had just been noted."""

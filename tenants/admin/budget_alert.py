@@ -13,23 +13,19 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilte
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
-from gateway_site.infra.admin import LedgerAdmin, badge, plain
+from gateway_site.infra.admin import LedgerAdmin
+from gateway_site.infra.words import plain
+from tenants.admin.alert_pages import told_badge
 from tenants.admin.scope import ScopedMixin
 from tenants.budgets import read_counter
 from tenants.models import BudgetAlert
 
 TOLD = ("told", ("emailed_at", "posted_at"), ("delivered_at", "given_up_at"), ("tries", "error"))
-KINDS = {"delivered": "success", "waiting": "info", "given_up": "danger"}
 OF_STATE: dict[str, dict[str, bool]] = {
     "waiting": {"delivered_at__isnull": True, "given_up_at__isnull": True},
     "delivered": {"delivered_at__isnull": False},
     "given_up": {"given_up_at__isnull": False},
 }
-
-
-def alert_badge(alert: BudgetAlert) -> str:
-    """What became of telling the tenant, as a coloured label."""
-    return badge(BudgetAlert.State(alert.state).label, KINDS[alert.state])
 
 
 class AlertStateFilter(DropdownFilter):
@@ -87,7 +83,7 @@ class BudgetAlertAdmin(ScopedMixin, LedgerAdmin):
 
     @display(description="Told")
     def told(self, alert: BudgetAlert) -> str:
-        return alert_badge(alert)
+        return told_badge(alert)
 
     @action(
         description="Try again",

@@ -1,0 +1,104 @@
+"""Fields of the console's forms: lists, JSON, prices without zeros, files; model fields get theirs by a mixin."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.forms import SimpleArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.http import HttpRequest
+from unfold.widgets import UnfoldAdminExpandableTextareaWidget
+
+from gateway_site.infra.words import plain
+
+SHORT_JSON = 40
+
+
+class ListField(SimpleArrayField):
+    """A list as text, separated by commas or line breaks."""
+
+    empty: Any = None
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(str(item) for item in value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [item.strip() for item in re.split(r"[,\n]", value) if item.strip()]
+        return super().to_python(value)
+
+    def clean(self, value: Any) -> Any:
+        return super().clean(value) or self.empty
+
+
+class JsonField(forms.JSONField):
+    """JSON, indented when it is long; nothing stands for the model's own empty value."""
+
+    empty: Any = None
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, forms.fields.InvalidJSONInput):
+            return value
+        if not value:
+            return ""
+        line = json.dumps(value, ensure_ascii=False, cls=self.encoder)
+        return line if len(line) <= SHORT_JSON else json.dumps(value, indent=2, ensure_ascii=False, cls=self.encoder)
+
+    def clean(self, value: Any) -> Any:
+        cleaned = super().clean(value)
+        return self.empty if cleaned is None else cleaned
+
+
+class PlainDecimalField(forms.DecimalField):
+    """A decimal that shows the digits it needs."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return plain(value) if isinstance(value, Decimal) else value
+
+
+class PlainFloatField(forms.FloatField):
+    """The same for floats."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return plain(value) if isinstance(value, float) else value
+
+
+class UploadField(forms.FileField):
+    """A file that is read as a whole: one that is too large is refused before."""
+
+    def __init__(self, *, most_bytes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.most_bytes = most_bytes
+
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        file = super().clean(data, initial)
+        if file is not None and file.size > self.most_bytes:
+            raise ValidationError(f"The file is larger than {self.most_bytes // 2**20} MiB.")
+        return file
+
+
+class FormFieldsMixin:
+    """Gives model fields the form fields above."""
+
+    formfield_overrides: Mapping[type[models.Field], Mapping[str, Any]] = {
+        ArrayField: {"form_class": ListField, "widget": UnfoldAdminExpandableTextareaWidget({"rows": 1})},
+        models.JSONField: {
+            "form_class": JsonField,
+            "widget": UnfoldAdminExpandableTextareaWidget({"class": "font-mono", "spellcheck": "false"}),
+        },
+        models.DecimalField: {"form_class": PlainDecimalField},
+        models.FloatField: {"form_class": PlainFloatField},
+    }
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
+        if isinstance(field, ListField | JsonField):
+            field.empty = None if db_field.null else db_field.get_default()
+        return field
