@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Page, Paginator
 from django.db import IntegrityError, models, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -74,6 +74,8 @@ class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
     ) -> HttpResponse:
         """Where somebody else was faster with what there may be once, look again: the form says so now."""
         if object_id is not None and not self._may_be(object_id):
+            if not self.has_view_or_change_permission(request):
+                raise PermissionDenied
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)

@@ -57,7 +57,6 @@ MOST_UNWRITTEN = 20_000
 MOST_LEFTS = 20_000  # budgets of which a worker remembers what was left
 SETTLED_MS = 120_000  # how long a repeated settle is recognised; the ledger's primary key guards beyond
 CATCH_UP_SECONDS = 0.5  # that a request waits until Valkey is told what was spent without it
-FORGOTTEN_SECONDS = 100.0  # less than that: what Valkey settled so long ago it may not recognise
 SWEPT_MS = 86_400_000  # how long after a sweep a late settle is recognised
 USAGE_STREAM = b"tollgate:usage"
 RESERVATION_PREFIX = "tollgate:reservation:"
@@ -477,8 +476,7 @@ def _command(settle: SpooledSettle) -> tuple[Any, ...]:
     """Return the keys of the script, and behind them its arguments."""
     request_id = settle.request_id
     keys, arguments = settle_arguments(settle.holds, settle.cost, settle.currency)
-    is_forgotten = 0 < settle.doubtful_since < time() - FORGOTTEN_SECONDS
-    note = 1 if settle.replaces_lost else 2 if is_forgotten else 0
+    note = 1 if settle.replaces_lost else 2 if settle.doubtful_since else 0
     return (
         (USAGE_STREAM, RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *keys),
         *(request_id, SETTLED_MS, settle.event, settle.tokens, settle.reserved_at, note),

@@ -3,7 +3,7 @@
 -- KEYS    the usage stream, the reservation, the index of reservations, the mark that budgets are counted, then one per charge
 -- ARGV    request id, how long to remember that it is settled in ms, the event ('' to release without one), tokens used,
 --         when it was reserved in ms (0: it was not), 1 if the event replaces that of a sweep, 2 if it may have been settled
---         so long ago that this is forgotten; then per charge its kind and
+--         before; then per charge its kind and
 --           c                                     requests at once
 --           t  window in ms, tokens reserved      tokens in a time
 --           b  slot, hold, cost, limit, hard, oldest   money in nanos; slots from the oldest on count
@@ -70,7 +70,7 @@ end
 
 redis.call('SET', KEYS[2], 'settled', 'PX', ARGV[2])
 redis.call('ZREM', KEYS[3], id)
-if not before and ARGV[6] == '2' then -- charged or not: nobody knows, and the ledger tells once and for all
+if not before and ARGV[6] == '2' then -- forgotten, or lost with all else: charged or not, only the ledger can tell
   redis.call('DEL', KEYS[4])
 end
 local is_counted = is_held or redis.call('EXISTS', KEYS[4]) == 1

@@ -75,6 +75,7 @@ KEYS = {name: generate() for name in ("ALICE", "CHARLIE")}
 CALLERS = 12
 ENOUGH = 100  # whole answers, to tell whether any is missing
 CALM_SECONDS = 60.0
+COUNTS = 6  # of budgets after Valkey came up empty: each worker tells what it may have settled, and the ledger knows
 USERS = ("dora", "emil", "")
 
 
@@ -291,7 +292,7 @@ async def test_valkey_is_killed_and_comes_up_empty(stack, valkey):
     assert len(done.finished) > ENOUGH
     assert not done.cut
     await asyncio.to_thread(check_books, stack, valkey, done)
-    assert stack.log().count('"budgets_counted"') == counted + 1
+    assert counted < stack.log().count('"budgets_counted"') <= counted + COUNTS
     assert spent_of_months(stack) > before > 0
 
 
