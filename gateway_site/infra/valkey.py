@@ -99,7 +99,6 @@ DEADLINE_SECONDS = 0.5  # what a request may wait for Valkey, once: then the con
 MOST_AT_ONCE = (
     16  # commands in a packet: when hundreds come at once, Valkey works on the first while we read the others
 )
-MOST_READ_BYTES = 65536
 CONNECT_SECONDS = 1.0  # for a new connection; nobody but a worker's start waits for it
 
 
@@ -161,14 +160,13 @@ class HotValkey:
     ) -> Reply:
         """Run a script; one that Valkey has forgotten (a restart, SCRIPT FLUSH) is loaded again.
 
-        `meanwhile` is called while Valkey works on it. A reply that has come by then is taken at once.
+        `meanwhile` is called while Valkey works on it. To read the reply at once where it has come by then, past the event
+        loop, was tried: it came in 7 of 10 requests, and the answers came 0.1 ms later.
         """
         try:
             reply = self.call(b"EVALSHA", script.digest, len(keys), *keys, *arguments)
             if meanwhile is not None:
                 meanwhile()
-                if self._protocol is not None:
-                    self._protocol.receive_now()
             return await reply
         except ScriptFailed as error:
             if not str(error).startswith("NOSCRIPT"):
@@ -282,15 +280,6 @@ class _Protocol(asyncio.Protocol):
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.append(future)
         return future
-
-    def receive_now(self) -> None:
-        """Read what has come for the only one who waits: a turn of the event loop less, and a sleep of this process."""
-        if self._socket < 0 or len(self._waiting) != 1 or self._outgoing:
-            return
-        with suppress(OSError):  # nothing has come, or the connection is lost, which the event loop finds out
-            data = os.read(self._socket, MOST_READ_BYTES)
-            if data:
-                self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)

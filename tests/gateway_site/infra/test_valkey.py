@@ -152,20 +152,6 @@ def test_a_loop_that_stood_still_does_not_take_its_server_for_dead(valkey_url):
     assert uvloop.run(ask_and_stand_still()) == b"here"
 
 
-def test_a_reply_that_comes_meanwhile_is_taken_without_a_turn_of_the_loop(valkey_url, add):
-    async def add_while_working() -> None:
-        async with opened(valkey_url, scripts=(add,)) as connection:
-            turns: list[int] = []
-            asyncio.get_running_loop().call_soon(turns.append, 1)
-            assert await connection.run(add, (b"meanwhile",), 2, meanwhile=lambda: time.sleep(0.2)) == 2
-            assert turns == []
-            await asyncio.sleep(0.01)
-            assert (turns, await connection.call("GET", "meanwhile")) == ([1], b"2")  # nothing is read twice
-            await connection.call("DEL", "meanwhile")
-
-    uvloop.run(add_while_working())
-
-
 async def test_work_done_meanwhile_does_not_mix_up_the_replies(valkey_url, add):
     async with opened(valkey_url, scripts=(add,)) as connection:
         keys = [f"meanwhile-{number}" for number in range(50)]
