@@ -56,8 +56,8 @@ class Loader(app_directories.Loader):
 
     def get_contents(self, origin: Origin) -> str:
         contents: str = super().get_contents(origin)
-        name = origin.template_name
-        for old, new in EDITS.get(name, ()) if isinstance(name, str) else ():
+        name = str(origin.template_name)
+        for old, new in EDITS.get(name, ()):
             if old not in contents:
                 raise ImproperlyConfigured(f"{name} of this Unfold has no {old!r}: see unfold_edits.py.")
             contents = contents.replace(old, new)
