@@ -82,6 +82,7 @@ class DataPlaneHandler:
             observe(exchange, label, self.access_log)
             if exchange.kept is not None:
                 self.runtime.bodies.keep(exchange)
+            exchange.let_go()
 
     def _match(self, scope: Scope) -> ResolverMatch | None:
         try:

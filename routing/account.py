@@ -126,6 +126,7 @@ class Account:
         billed = await self._admission.settle_soon(self._reservation, event, tokens=exchange.usage.total)
         if exchange.cost:
             exchange.cost = billed.cost  # a hard budget may have had no room for all
+        exchange.is_booked = True
 
 
 def lost_event(exchange: Exchange, worker: str) -> UsageEvent:

@@ -78,6 +78,7 @@ class Exchange:
         "first_token_at",
         "frames",
         "generating",
+        "is_booked",
         "is_client_gone",
         "is_logged",
         "is_stopped",
@@ -119,6 +120,7 @@ class Exchange:
         self.is_client_gone = False
         self.is_logged = True
         self.is_stopped = False  # by somebody at the console
+        self.is_booked = False  # its usage is with the ledger: nobody asks any more how it was routed
         self.principal: Principal | None = None
         self.kept: Kept | None = None  # of what passes, where the tenant keeps bodies
         self.operation: Operation | None = None
@@ -148,6 +150,16 @@ class Exchange:
     def dialect(self) -> str:
         """The dialect a caller speaks, which its path and headers tell when it asks for nothing that has one."""
         return self.operation.dialect if self.operation is not None else self.spoken or EVERYBODYS
+
+    def let_go(self) -> None:
+        """Forget what refers back to it: then all of a request is freed as it ends, and not by the garbage collector.
+
+        That would take 5 % of a worker's time.
+        """
+        if self.is_booked:
+            if self.outbound is not None:
+                self.outbound.request.let_go()
+            self.outbound = self.plan = None
 
     def _read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Take the caller's own id, if it is one that can be logged and sent back; X-Correlation-ID comes first."""

@@ -92,14 +92,12 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
     `content_type` says what the answer has become where that is not what the upstream sent.
     """
     headers, kept = list(fixed), []
-    for sent, value in upstream.headers:
-        name = _passes.get(sent)
-        if name is None:
-            name = _learn(sent)
+    for pair in [pair for pair in upstream.headers if pair[0] not in _stopped]:
+        name, value = pair
         if name == b"content-type":
             headers.append((name, content_type or (value if _is_clean(value) else b"application/json")))
-        elif name:
-            kept.append((name, value))
+        elif _passes(name):
+            kept.append(pair)
     if kept and fixed and fixed[0][0].startswith(LIMIT_PREFIX):  # ours come first, and are the caller's
         ours = {name for name, _ in fixed}  # the upstream's are our account's
         kept = [pair for pair in kept if pair[0] not in ours]
@@ -108,17 +106,15 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
     return headers + kept
 
 
-_passes: dict[bytes, bytes] = {}  # a header's name as upstreams spell it → as it goes on, empty: it does not
+_stopped: set[bytes] = set()  # names of upstreams' headers that do not go on, as far as some came
 MOST_NAMES = 2000  # upstreams could make up names for ever
 
 
-def _learn(sent: bytes) -> bytes:
-    """Return the name under which a header goes on, empty if it does not; and remember it."""
-    name = sent.lower()
-    is_open = name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS
-    passes = name if is_open or name == b"content-type" else b""
-    if len(_passes) < MOST_NAMES:
-        _passes[sent] = passes
+def _passes(name: bytes) -> bool:
+    """Whether an upstream's header goes on; names of those that do not are remembered: they come with every answer."""
+    passes = name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS
+    if not passes and len(_stopped) < MOST_NAMES:
+        _stopped.add(name)
     return passes
 
 
@@ -140,9 +136,7 @@ def losses_header(losses: Sequence[Loss]) -> HeaderPairs:
 
 def retry_headers(upstream: Upstream, seconds: float | None = None) -> HeaderPairs:
     """Return what an upstream's error says of trying again; `seconds` is what its body says."""
-    said = [
-        (name.lower(), value) for name, value in upstream.headers if name.lower() in RETRY_HEADERS and _is_clean(value)
-    ]
+    said = [pair for pair in upstream.headers if pair[0] in RETRY_HEADERS and _is_clean(pair[1])]
     if seconds is not None and seconds <= LONGEST_WAIT and not any(name.startswith(b"retry-after") for name, _ in said):
         said.append((b"retry-after", b"%d" % math.ceil(seconds)))
     return said

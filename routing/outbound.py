@@ -280,13 +280,20 @@ class ClientRequest:
             outbound = self._outbounds[slug] = self._make(deployment)
         return outbound
 
+    def let_go(self) -> None:
+        """Forget what refers back to it."""
+        self._outbounds.clear()
+
     @property
     def weigh(self) -> Callable[[LiveDeployment], Sequence[Loss]] | None:
         """Return what tells the losses of a translation for a deployment; None when there is no translation."""
         name = self.inbound.operation.name
         if name in CHAT_OPERATIONS:
-            return lambda deployment: self.outbound(deployment).weigh()
+            return self._weigh
         return self._weigh_count if name == COUNT else None
+
+    def _weigh(self, deployment: LiveDeployment) -> Sequence[Loss]:
+        return self.outbound(deployment).weigh()
 
     def _weigh_count(self, deployment: LiveDeployment) -> Sequence[Loss]:
         """A count is about all of a request or it is none, so what it cannot carry does not matter."""

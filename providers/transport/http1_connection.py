@@ -5,6 +5,7 @@ What comes is given on as it comes: no copy of a body, and no task switch for th
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -52,13 +53,13 @@ class Http1Upstream(Upstream):
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """The headers as they came."""
+        """The headers as they came; their names are in lower case."""
         return self._headers
 
     @property
     def is_framed(self) -> bool:
         """Whether it says where it ends; else it ends with the connection."""
-        return any(name.lower() in FRAMING for name, _ in self._headers)
+        return any(name in FRAMING for name, _ in self._headers)
 
     async def begun(self) -> None:
         """Wait for the headers; raises UpstreamBroken when there will be none."""
@@ -107,12 +108,12 @@ class Http1Upstream(Upstream):
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """The headers have come."""
         self._headers, self.status = headers, status
-        for name, value in headers:
-            length = len(name)
-            if length == 12 and name.lower() == b"content-type":
-                self.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
-            elif length == 16 and name.lower() == b"content-encoding":
-                self._unpacker = unpacker_for(value.decode("latin-1"))
+        by_name = dict(headers)
+        content_type, encoding = by_name.get(b"content-type"), by_name.get(b"content-encoding")
+        if content_type is not None:
+            self.content_type = _media_type(content_type)
+        if encoding is not None:
+            self._unpacker = unpacker_for(encoding.decode("latin-1"))
 
     def add(self, piece: bytes) -> int:
         """A piece of the body has come; return how much waits to be read: nothing when nobody will."""
@@ -129,6 +130,11 @@ class Http1Upstream(Upstream):
         """Let whoever waits look at what has come."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+@lru_cache(maxsize=256)
+def _media_type(content_type: bytes) -> str:
+    return content_type.decode("latin-1").partition(";")[0].strip().lower()
 
 
 class Http1Connection(asyncio.Protocol):
@@ -290,7 +296,7 @@ class Http1Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; those behind the body are nobody's."""
         if self._is_in_head:
-            self._headers.append((name, value))
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Begin the answer, unless it is an interim one."""

@@ -45,7 +45,7 @@ class Upstream(ABC):
     @property
     @abstractmethod
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """The headers as they came."""
+        """The headers as they came; their names are in lower case."""
 
     @property
     @abstractmethod

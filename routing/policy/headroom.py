@@ -47,13 +47,12 @@ FIELDS = _field_names()
 # With so much left nothing runs out before the next answer tells: then the rest need not be read.
 ENOUGH = {"requests": 200, "tokens": 400_000, "input-tokens": 1, "output-tokens": 1}
 REMAINING = {name: ENOUGH[kind] for name, (kind, part) in FIELDS.items() if part == "remaining"}
-SHORTEST = min(map(len, FIELDS))  # most headers are shorter, and need not be looked at
 
 
 def is_scarce(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether an answer's headers say that so little is left that it matters."""
     for name, value in headers:
-        if b"emaining" in name and (enough := REMAINING.get(name.lower())) is not None:
+        if (enough := REMAINING.get(name)) is not None:
             remaining = int(value) if value.isdigit() else _count(value.decode("latin-1"))
             if remaining is not None and remaining < enough:
                 return True
@@ -64,7 +63,7 @@ def read_headroom(headers: Sequence[tuple[bytes, bytes]], now: float) -> Headroo
     """Return what an answer's headers say is left; None when they say nothing that can be used."""
     said: dict[str, dict[str, str]] = {}
     for name, value in headers:
-        if len(name) >= SHORTEST and (field := FIELDS.get(name.lower())) is not None:
+        if (field := FIELDS.get(name)) is not None:
             kind, part = field
             said.setdefault(kind, {})[part] = value.decode("latin-1")
     if not said:

@@ -59,28 +59,7 @@ class Dropped:
     error: InvalidRequest | None = None  # why a translation cannot read the request
 
 
-type Judge = Callable[[LiveTarget], Dropped | None]
-
-
-def _fits(target: LiveTarget) -> None:
-    return None
-
-
 # Structs and not dataclasses: one of each is made per request, and theirs are made in C.
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The targets in the order in which they are tried.
-
-    The first one may be asked. What the others would lose in translation is judged when their turn comes, for it seldom
-    does: a request that passes through to the first is neither read nor written for those behind it.
-    """
-
-    route: LiveRoute
-    targets: Sequence[LiveTarget]
-    dropped: Sequence[Dropped]
-    retries: int
-    judge: Judge = _fits  # why a target is not asked after all
 
 
 class Translations(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +90,29 @@ class Translations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NO_TRANSLATION = Translations(policy="never", losses=None)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The targets in the order in which they are tried.
+
+    The first one may be asked. What the others would lose in translation is judged when their turn comes, for it seldom
+    does: a request that passes through to the first is neither read nor written for those behind it.
+    """
+
+    route: LiveRoute
+    targets: Sequence[LiveTarget]
+    dropped: Sequence[Dropped]
+    retries: int
+    dialect: str = ""  # the client's; empty: nobody asks what is lost
+    translation: Translations = NO_TRANSLATION
+
+    def judge(self, target: LiveTarget) -> Dropped | None:
+        """Return why a target is not asked after all; None when it is."""
+        if not self.dialect or self.dialect in target.deployment.dialects:
+            return None
+        return self.translation.judge(target.deployment)
+
+
 NO_FACTS = Facts(model="", size=0)
 
 
@@ -129,12 +131,6 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 def compile_plan(route: LiveRoute, question: Question, *, random: Random, now: float) -> Plan:
     """Order a route's targets for a request; `now` is in seconds since 1970."""
-    operation, translation = question.operation, question.translation
-
-    def judge(target: LiveTarget) -> Dropped | None:
-        is_translated = operation.dialect not in target.deployment.dialects
-        return translation.judge(target.deployment) if is_translated else None
-
     fitting: list[tuple[Standing, LiveTarget]] = []
     dropped = []
     for target in route.targets:
@@ -148,10 +144,18 @@ def compile_plan(route: LiveRoute, question: Question, *, random: Random, now: f
         else:
             dropped.append(Dropped(deployment=target.deployment.facts.slug, reason=reason))
     targets = in_order(fitting, route, question, random, now) if len(fitting) > 1 else [target for _, target in fitting]
-    while targets and (verdict := judge(targets[0])) is not None:
+    plan = Plan(
+        route=route,
+        targets=targets,
+        dropped=dropped,
+        retries=route.facts.retries,
+        dialect=question.operation.dialect,
+        translation=question.translation,
+    )
+    while targets and (verdict := plan.judge(targets[0])) is not None:
         dropped.append(verdict)
         del targets[0]
-    return Plan(route=route, targets=targets, dropped=dropped, retries=route.facts.retries, judge=judge)
+    return plan
 
 
 def reason_to_drop(target: LiveTarget, question: Question, route: LiveRoute, now: float) -> str | None:

@@ -21,7 +21,7 @@ _NOTHING_LEFT = frozenset({"0", "0.0"})
 
 def told_wait(headers: HeaderPairs, now: float, *, in_body: float | None = None) -> float | None:
     """Return the seconds that an upstream asks to be left alone; None when it does not say. `now` is since 1970."""
-    said = {name.lower(): value for name, value in headers if name.lower() in _DIRECT}
+    said = {name: value for name, value in headers if name in _DIRECT}
     waits = (_milliseconds(said.get(b"retry-after-ms")), _retry_after(said.get(b"retry-after"), now), in_body)
     for wait in waits:
         if wait is not None and 0 <= wait <= LONGEST_WAIT:
@@ -76,11 +76,7 @@ def _retry_after(value: bytes | None, now: float) -> float | None:
 
 def _reset(headers: HeaderPairs, now: float) -> float | None:
     """Return when the limit that is used up begins anew: the latest of them, for all have to have room."""
-    limits = {
-        name.lower().decode("latin-1"): value.decode("latin-1")
-        for name, value in headers
-        if b"ratelimit" in name.lower()
-    }
+    limits = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if b"ratelimit" in name}
     waits = []
     for name, value in limits.items():
         if "-remaining" not in name or value.strip() not in _NOTHING_LEFT:

@@ -98,21 +98,21 @@ def test_repeated_headers_stay_repeated(make_deployment):
 
 ANSWER = SimpleNamespace(
     headers=(
-        (b"Content-Type", b"text/event-stream; charset=utf-8"),
-        (b"Anthropic-RateLimit-Requests-Remaining", b"5"),
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"anthropic-ratelimit-requests-remaining", b"5"),
         (b"openai-processing-ms", b"12"),
-        (b"OpenAI-Organization", b"org-ours"),
+        (b"openai-organization", b"org-ours"),
         (b"anthropic-organization-id", b"org-ours"),
-        (b"Set-Cookie", b"session=ours"),
-        (b"Server", b"nginx"),
-        (b"Content-Length", b"99"),
-        (b"Content-Encoding", b"gzip"),
-        (b"Transfer-Encoding", b"chunked"),
-        (b"Connection", b"close"),
+        (b"set-cookie", b"session=ours"),
+        (b"server", b"nginx"),
+        (b"content-length", b"99"),
+        (b"content-encoding", b"gzip"),
+        (b"transfer-encoding", b"chunked"),
+        (b"connection", b"close"),
         (b"x-request-id", b"theirs"),
-        (b"Retry-After", b"3"),
+        (b"retry-after", b"3"),
         (b"retry-after-ms", b"2500"),
-        (b"X-Should-Retry", b"true"),
+        (b"x-should-retry", b"true"),
     )
 )
 

@@ -30,7 +30,7 @@ async def ask(transport: Transport, pool: Pool, url: URL, body: bytes = b"{}") -
 async def test_it_returns_status_headers_and_body(transport, make_pool, server):
     upstream = await transport.open(make_pool(), server.url("/ok"), headers=HEADERS, body=b"hello")
     assert (upstream.status, upstream.content_type) == (200, "application/json")
-    assert (b"Content-Length", b"10") in list(upstream.headers)
+    assert (b"content-length", b"10") in list(upstream.headers)
     assert await upstream.read() == b'{"read":5}'
 
 

@@ -16,7 +16,7 @@ def wait(*headers: tuple[str, str], in_body: float | None = None) -> float | Non
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        ([("Retry-After", "7")], 7.0),
+        ([("retry-after", "7")], 7.0),
         ([("retry-after", "1.5")], 1.5),
         ([("retry-after", " 0 ")], 0.0),
         ([("retry-after", formatdate(NOW + 90, usegmt=True))], 90.0),
