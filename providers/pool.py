@@ -1,14 +1,11 @@
 """A pool of connections, as a value. Pure."""
 
-from dataclasses import dataclass, field
-
 import msgspec
 
 UNREADABLE = "unreadable"  # instead of a proxy that cannot be decrypted: nothing goes past it then
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """What makes two providers' connections different."""
 
     provider: str
@@ -16,10 +13,13 @@ class Pool:
     connect_timeout: float  # seconds until a connection stands, and for waiting until one is free
     allows_private: bool
     http2: bool = False
-    proxy: str = field(default="", repr=False)  # URL, with credentials if it wants some; empty: none
-    ca_certificate: str = field(default="", repr=False)  # PEM, instead of those whom the machine trusts
-    client_certificate: str = field(default="", repr=False)  # PEM, with its chain
-    client_key: str = field(default="", repr=False)  # PEM
+    proxy: str = ""  # URL, with credentials if it wants some; empty: none
+    ca_certificate: str = ""  # PEM, instead of those whom the machine trusts
+    client_certificate: str = ""  # PEM, with its chain
+    client_key: str = ""  # PEM
+
+    def __repr__(self) -> str:
+        return f"Pool({self.provider!r})"  # the rest may be secret
 
 
 class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):

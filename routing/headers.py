@@ -41,9 +41,11 @@ IDENTITY = ("Accept-Encoding", "identity")
 def forwardable(headers: HeaderPairs) -> tuple[tuple[bytes, bytes], ...]:
     """Return the client's headers that its upstream should see."""
     return tuple(
-        pair
-        for pair in headers
-        if pair[0].startswith(OPEN_PREFIXES) and pair[0] not in ACCOUNT_HEADERS and _is_clean(pair[1])
+        [
+            pair
+            for pair in headers
+            if pair[0].startswith(OPEN_PREFIXES) and pair[0] not in ACCOUNT_HEADERS and _is_clean(pair[1])
+        ]
     )
 
 

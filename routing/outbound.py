@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +37,7 @@ EVENT_STREAM = "text/event-stream"
 COUNT = "count_tokens"
 NO_ORIGINS: frozenset[str] = frozenset()
 CHAT_OPERATIONS = frozenset({"chat", "stream_chat"})  # those that can be translated
+WITH_HISTORY = CHAT_OPERATIONS | {COUNT}
 
 
 class Delivery(NamedTuple):
@@ -79,10 +79,12 @@ class Outbound(ABC):
             self._headers = upstream_headers(inbound, self.deployment, self.dialect, is_translated=is_translated)
         return self._headers
 
-    def prepare(self) -> None:
-        """Make what is sent before it is asked for; what is wrong with it is told when it is sent."""
-        with suppress(GatewayError):
-            _ = self.headers, self.body
+    def prepare(self) -> bool:
+        """Make what is sent before it is asked for; False when it cannot be, which is told when it is to be sent."""
+        try:
+            return bool(self.headers and self.body)
+        except GatewayError:
+            return False
 
     @abstractmethod
     def weigh(self) -> Sequence[Loss]:
@@ -261,7 +263,17 @@ class CountTranslation(Translation):
 class ClientRequest:
     """What a client asked, and how each deployment gets it."""
 
-    __slots__ = ("__dict__", "_outbounds", "_seals", "continuation", "dialect", "exchange", "inbound", "priority")
+    __slots__ = (
+        "__dict__",
+        "_holds_seals",
+        "_outbounds",
+        "_seals",
+        "continuation",
+        "dialect",
+        "exchange",
+        "inbound",
+        "priority",
+    )
 
     def __init__(self, inbound: Inbound, dialect: Dialect, exchange: Exchange, seals: Callable[[], SealBox]) -> None:
         self.inbound = inbound
@@ -271,6 +283,7 @@ class ClientRequest:
         self._outbounds: dict[str, Outbound] = {}
         self.priority = 1  # in the queues of providers: 0 low, 1 normal, 2 high
         self.continuation: Continuation | None = None  # of dialects in which conversations are kept
+        self._holds_seals: bool | None = None  # nobody has looked yet
 
     def outbound(self, deployment: LiveDeployment) -> Outbound:
         """Return how a deployment gets this request."""
@@ -314,6 +327,14 @@ class ClientRequest:
         """The box of the caller's tenant."""
         return self._seals()
 
+    @property
+    def holds_seals(self) -> bool:
+        """Whether the history holds state that we packed; what has no history may say the word."""
+        if self._holds_seals is None:
+            inbound = self.inbound
+            self._holds_seals = inbound.operation.name in WITH_HISTORY and MARK in inbound.members.raw
+        return self._holds_seals
+
     def make_reply(self) -> Reply:
         """Return what an answer is written for."""
         exchange = self.exchange
@@ -326,12 +347,6 @@ class ClientRequest:
             losses=Losses(),
             continues=self.continuation.previous if self.continuation is not None else "",
         )
-
-    @cached_property
-    def holds_seals(self) -> bool:
-        """Whether the history holds state that we packed; what has no history may say the word."""
-        has_history = self.inbound.operation.name in (*CHAT_OPERATIONS, COUNT)
-        return has_history and MARK in self.inbound.members.raw
 
     @property
     def seal_origins(self) -> frozenset[str]:

@@ -230,6 +230,14 @@ class HotValkey:
                 self.on_lost()
 
 
+def _write_now(descriptor: int, data: bytes) -> int:
+    """Return how many bytes the kernel took; none when it cannot, and the event loop finds out why."""
+    try:
+        return os.write(descriptor, data)
+    except OSError:
+        return 0
+
+
 class _Protocol(asyncio.Protocol):
     """Writes commands a turn at a time and hands out replies in order."""
 
@@ -321,8 +329,7 @@ class _Protocol(asyncio.Protocol):
         """Give the kernel what it takes now, and the event loop the rest: it alone would wait for the end of its turn."""
         assert self._transport is not None
         if self._socket >= 0 and not self._transport.get_write_buffer_size():
-            with suppress(OSError):  # the event loop finds out what is wrong, or waits until it can write
-                data = data[os.write(self._socket, data) :]
+            data = data[_write_now(self._socket, data) :]
         if data:
             self._transport.write(data)
 

@@ -42,8 +42,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All tokens that were reported, cached ones included."""
-        counts = (self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.output)
-        return sum(number for number in counts if number)
+        cached = (self.cache_read or 0) + (self.cache_write_5m or 0) + (self.cache_write_1h or 0)
+        return (self.input or 0) + cached + (self.output or 0)
 
     def merge(self, later: "Usage") -> "Usage":
         """Take each field from the later report that has it: reports are cumulative, not increments."""

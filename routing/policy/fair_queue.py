@@ -81,6 +81,8 @@ class FairQueue[T]:
 
     def first(self) -> Entry[T] | None:
         """Return whose turn it is; None when nobody waits."""
+        if not self._length:
+            return None
         for lines in reversed(self._classes):
             for line in lines.values():
                 return next(iter(line))
