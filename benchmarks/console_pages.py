@@ -170,6 +170,11 @@ class Places:
             {**self.all, "alias": "cheap", "cost": "0.1"},
             {**self.all, "duration": "20"},
             {**self.all, "translation": "lossy", "attempts": "several"},
+            {**self.all, "translation": "lossy", "owner": "gateway"},
+            {**self.all, "attempts": "fallback", "owner": "upstream", "cost": "0.15"},
+            {**self.all, "attempts": "several", "duration": "60"},
+            {**self.all, "outcome__exact": "cut", "alias": "embed"},
+            {**self.all, "outcome__exact": "served", "project": "project-1"},
         ]
         for query in queries:
             yield f"/admin/tenants/usagerecord/?{urlencode(query)}"

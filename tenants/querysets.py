@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import functions
 from django.db.models.functions import Now
+from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 
 if TYPE_CHECKING:
@@ -50,6 +51,22 @@ class ApiKeyQuerySet[M: models.Model](TenantScopedQuerySet[M]):
         return self.select_related("tenant", "project")
 
 
+# What is asked of records; those with several attempts have a trace each.
+TRANSLATED = ~models.Q(dialect_upstream="") & ~models.Q(dialect_upstream=models.F("dialect"))
+LOSSY = ~models.Q(losses=[])
+TRACED = models.Q(trace__isnull=False)
+SEVERAL_ATTEMPTS = TRACED & models.Q(
+    GreaterThan(models.Func("attempts", function="jsonb_array_length", output_field=models.IntegerField()), 1)
+)
+FALLBACK = SEVERAL_ATTEMPTS & models.Q(
+    models.Func(
+        "attempts",
+        template="jsonb_path_exists(%(expressions)s, '$[*] ? (@.deployment != $[0].deployment)')",
+        output_field=models.BooleanField(),
+    )
+)
+
+
 class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
     """Questions about usage records; their conditions are those of the partial indexes of the ledger's migrations."""
 
@@ -67,11 +84,15 @@ class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
 
     def translated(self) -> Self:
         """Requests whose upstream was asked in another dialect than the client's."""
-        return self.exclude(dialect_upstream="").exclude(dialect_upstream=models.F("dialect"))
+        return self.filter(TRANSLATED)
 
     def lossy(self) -> Self:
         """Requests of which something did not get across."""
-        return self.exclude(losses=[])
+        return self.filter(LOSSY)
+
+    def translated_or_lossy(self) -> Self:
+        """Both, which stand in one index."""
+        return self.filter(TRANSLATED | LOSSY)
 
     def called(self, correlation_id: str) -> Self:
         """Requests that their clients have given this id."""
@@ -86,21 +107,7 @@ class UsageRecordQuerySet[M: models.Model](TenantScopedQuerySet[M]):
 
     def traced(self) -> Self:
         """Requests whose decision trace was kept: several attempts, or asked for."""
-        return self.filter(trace__isnull=False)
-
-    def with_several_attempts(self) -> Self:
-        """Requests that were tried again or elsewhere; each has a trace, so the index finds them."""
-        attempts = models.Func("attempts", function="jsonb_array_length", output_field=models.IntegerField())
-        return self.traced().annotate(attempt_count=attempts).filter(attempt_count__gt=1)
-
-    def with_fallbacks(self) -> Self:
-        """Requests for which another target was asked than the first; found as those with several attempts are."""
-        is_elsewhere = models.Func(
-            "attempts",
-            template="jsonb_path_exists(%(expressions)s, '$[*] ? (@.deployment != $[0].deployment)')",
-            output_field=models.BooleanField(),
-        )
-        return self.with_several_attempts().alias(is_elsewhere=is_elsewhere).filter(is_elsewhere=True)
+        return self.filter(TRACED)
 
 
 class RequestBodyQuerySet[M: models.Model](TenantScopedQuerySet[M]):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from django.db import connection
@@ -24,6 +25,7 @@ COUNTS = ("requests", "errors", "unpriced", "tokens", *TOKEN_FIELDS)
 MONEY = ("cost", "cost_price", "margin", "written_off")
 FIGURES = (*COUNTS, *MONEY)
 RECENT_DAYS, DAYS_OF_ALL = 31, 3
+SLICES = (timedelta(days=3), timedelta(days=12))  # so far back hours are looked for at first
 MOST_CHOICES = 500
 
 _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
@@ -139,22 +141,32 @@ def hours_with(
     `filters` are of columns that the sums have. An hour that is begun at the near end does not count: who pages from
     there may have had its records. Many records of one kind are in few hours, and few are in hours that are known.
     """
-    found = _hours(filters).filter(starts_at__gte=_full_hour(since))
-    if until is not None:
-        found = found.filter(starts_at__lte=until)
-    near = _full_hour(since if not newest_first or until is None else until)
+    first, ahead = _full_hour(since), datetime.now(UTC) + timedelta(days=1)
+    last = _full_hour(min(until or ahead, ahead)) + timedelta(hours=1)
+    near = first if not newest_first or until is None else _full_hour(until)
     rows = (
-        found.order_by("-starts_at" if newest_first else "starts_at")
+        _hours(filters)
+        .order_by("-starts_at" if newest_first else "starts_at")
         .values("starts_at")
         .annotate(records=Sum(Greatest("requests", 1)))  # a correction is a record, and no request
     )
     hours, records = [], 0
-    for row in rows[: enough + 1]:
-        hours.append(row["starts_at"])
-        records += row["records"] if row["starts_at"] != near else 0
-        if records >= enough:
-            break
+    for begins, ends in _slices(first, last, newest_first):
+        for row in rows.filter(starts_at__gte=begins, starts_at__lt=ends)[: enough + 1]:
+            hours.append(row["starts_at"])
+            records += row["records"] if row["starts_at"] != near else 0
+            if records >= enough:
+                return hours
     return hours
+
+
+def _slices(first: datetime, last: datetime, newest_first: bool) -> list[tuple[datetime, datetime]]:
+    """Return spans of time, nearest first: often the first ones, which are short, tell enough."""
+    widths = [width for width in SLICES if width < last - first]
+    if newest_first:
+        edges = [last, *(last - width for width in widths), first]
+        return [(begins, ends) for ends, begins in pairwise(edges)]
+    return list(pairwise([first, *(first + width for width in widths), last]))
 
 
 def _hours(filters: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
@@ -21,6 +21,7 @@ from gateway_site.infra.admin import RecentFilter
 from tenants.admin.rollup_filters import AliasFilter, DeploymentFilter, ProviderFilter
 from tenants.error_words import NO_ERROR, OWNER_BY_CODE, OWNER_BY_OUTCOME, OWNERS
 from tenants.models import UsageRecord
+from tenants.querysets import FALLBACK, LOSSY, SEVERAL_ATTEMPTS, TRACED, TRANSLATED
 
 LONGEST = 200
 SLOW_MS, DEAR = 60_000, 1  # where the partial indexes begin
@@ -47,18 +48,19 @@ class Condition(ABC):
     def condition(self) -> Q:
         """The rows that are meant; raises IncorrectLookupParameters."""
 
-    def summed(self) -> Mapping[str, Any] | None:
-        """The same of the hourly sums; None: they know nothing of it. Less than the condition is no mistake."""
-        return None
+    def summed(self) -> Mapping[str, Any]:
+        """The same of the hourly sums; empty: they know nothing of it, or too many rows are meant for it to matter."""
+        return {}
 
     @property
-    def is_summed(self) -> bool:
-        """Whether the sums know all of it."""
+    def is_summed_of_all(self) -> bool:
+        """Whether the sums are quick to say it of all tenants, too: there is an index for it."""
         return False
 
-    def index(self, rows: Rows) -> Rows:
-        """Narrow rows to those of a partial index that holds all that are meant."""
-        return rows
+    @property
+    def index(self) -> str:
+        """The partial index that holds all rows that are meant, as a verb of `UsageRecordQuerySet`; empty: there is none."""
+        return ""
 
 
 class Labelled(TextFilter):
@@ -83,10 +85,6 @@ class Column(Condition):
     def summed(self) -> Mapping[str, Any]:
         return {self.column: self.given}
 
-    @property
-    def is_summed(self) -> bool:
-        return True
-
 
 class ProjectFilter(Column, TextFilter):
     title, parameter_name, column = "project", "project", "project"
@@ -98,12 +96,30 @@ class OutcomeFilter(Column, DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(str(value), str(label)) for value, label in UsageRecord.Outcome.choices]
 
+    def summed(self) -> Mapping[str, Any]:
+        return {} if self.given == UsageRecord.Outcome.SERVED else super().summed()
+
+    @property
+    def is_summed_of_all(self) -> bool:
+        return self.given in ALL_FAILED
+
+    @property
+    def index(self) -> str:
+        return "failed" if self.given in ALL_FAILED else ""
+
 
 class CostStatusFilter(Column, DropdownFilter):
     title, parameter_name, column = "cost status", "cost_status__exact", "cost_status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(str(value), str(label)) for value, label in UsageRecord.CostStatus.choices]
+
+    def summed(self) -> Mapping[str, Any]:
+        return {} if self.given == UsageRecord.CostStatus.EXACT else super().summed()
+
+    @property
+    def is_summed_of_all(self) -> bool:
+        return self.given == UsageRecord.CostStatus.UNPRICED
 
 
 class EndUserFilter(Condition, TextFilter):
@@ -114,18 +130,16 @@ class EndUserFilter(Condition, TextFilter):
 
 
 class Failed(Condition):
-    """Of failed requests only: sums and a partial index know which those are."""
+    """Of failed requests only: a partial index knows which those are."""
 
     @property
     def is_of_failed(self) -> bool:
         """Whether what was entered means failed requests only."""
         return True
 
-    def summed(self) -> Mapping[str, Any] | None:
-        return {"outcome__in": ALL_FAILED} if self.is_of_failed else None
-
-    def index(self, rows: Rows) -> Rows:
-        return rows.failed() if self.is_of_failed else rows  # type: ignore[attr-defined]
+    @property
+    def index(self) -> str:
+        return "failed" if self.is_of_failed else ""
 
 
 class OwnerFilter(Failed, DropdownFilter):
@@ -201,24 +215,27 @@ class AtLeast(Condition, Labelled):
 class CostFilter(AtLeast):
     title, parameter_name, column, label = "cost", "cost", "cost", "Cost, at least"
 
-    def index(self, rows: Rows) -> Rows:
-        return rows.dear() if self.least >= DEAR else rows  # type: ignore[attr-defined]
+    @property
+    def index(self) -> str:
+        return "dear" if self.least >= DEAR else ""
 
 
 class DurationFilter(AtLeast):
     title, parameter_name, column, factor = "duration", "duration", "latency_ms", 1000
     label = "Seconds in all, at least"
 
-    def index(self, rows: Rows) -> Rows:
-        return rows.slow() if self.least >= SLOW_MS else rows  # type: ignore[attr-defined]
+    @property
+    def index(self) -> str:
+        return "slow" if self.least >= SLOW_MS else ""
 
 
 class FirstTokenFilter(AtLeast):
     title, parameter_name, column, factor = "first token", "first_token", "first_token_ms", 1000
     label = "Seconds to the first token, at least"
 
-    def index(self, rows: Rows) -> Rows:
-        return rows.slow() if self.least >= SLOW_MS else rows  # type: ignore[attr-defined]  # it took longer still
+    @property
+    def index(self) -> str:
+        return "slow" if self.least >= SLOW_MS else ""  # it took longer still
 
 
 class Edge(Labelled):
@@ -284,54 +301,46 @@ class OfRecords(Column):
 
 
 class RecordAliasFilter(OfRecords, AliasFilter):
-    pass
+    is_summed_of_all = True
 
 
 class RecordProviderFilter(OfRecords, ProviderFilter):
-    pass
+    is_summed_of_all = True
 
 
 class RecordDeploymentFilter(OfRecords, DeploymentFilter):
     pass
 
 
-class TranslationFilter(DropdownFilter):
-    """Both choices are read from the one index of translated records; see the table's third migration."""
+class Known(Condition, DropdownFilter):
+    """A choice among conditions, all of which stand in one index."""
 
-    title = "translation"
-    parameter_name = "translation"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("translated", "Translated"), ("lossy", "With losses")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        match self.value():
-            case "translated":
-                return queryset.translated()
-            case "lossy":
-                return queryset.lossy()
-        return queryset
-
-
-class AttemptsFilter(DropdownFilter):
-    """All choices are read from the one index of traced records; see the table's fourth migration."""
-
-    title = "attempts"
-    parameter_name = "attempts"
+    conditions: ClassVar[Mapping[str, tuple[str, Q]]] = {}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("several", "More than one"),
-            ("fallback", "With a fallback to another target"),
-            ("traced", "With a decision trace"),
-        ]
+        return [(value, label) for value, (label, _) in self.conditions.items()]
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        match self.value():
-            case "several":
-                return queryset.with_several_attempts()
-            case "fallback":
-                return queryset.with_fallbacks()
-            case "traced":
-                return queryset.traced()
-        return queryset
+    def condition(self) -> Q:
+        if self.given not in self.conditions:
+            raise IncorrectLookupParameters
+        return self.conditions[self.given][1]
+
+
+class TranslationFilter(Known):
+    """See the table's third migration."""
+
+    title = parameter_name = "translation"
+    index = "translated_or_lossy"
+    conditions: ClassVar = {"translated": ("Translated", TRANSLATED), "lossy": ("With losses", LOSSY)}
+
+
+class AttemptsFilter(Known):
+    """See the table's fifth migration."""
+
+    title = parameter_name = "attempts"
+    index = "traced"
+    conditions: ClassVar = {
+        "several": ("More than one", SEVERAL_ATTEMPTS),
+        "fallback": ("With a fallback to another target", FALLBACK),
+        "traced": ("With a decision trace", TRACED),
+    }

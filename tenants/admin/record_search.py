@@ -1,8 +1,8 @@
-"""How requests are found: by an index, by hours that the sums name, or among so many rows and no more.
+"""How requests are found: by indexes, by hours that the sums name, or among so many rows and no more.
 
-No index knows all that is looked for. What the hourly sums know tells in which hours the records are. What they do not
-know is compared row by row, newest first, among `MOST_READ` rows at most; then the list says how far it has looked, and
-goes on from there.
+No index knows all that is looked for. What the hourly sums know tells in which hours the records are; what several
+indexes know is merged (`record_lists.py`). The rest is compared row by row, newest first, among so many rows at most;
+then the list says how far it has looked, and goes on from there.
 """
 
 from __future__ import annotations
@@ -11,26 +11,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.core.exceptions import EmptyResultSet
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 
 from tenants.admin.keyset import AFTER, BEFORE, SEPARATOR, KeysetChangeList
-from tenants.admin.record_filters import Condition, Edge
+from tenants.admin.record_filters import Condition, Edge, StartedFilter
+from tenants.admin.record_lists import MOST_MET, Place, compare, meet, useful
 from tenants.admin.scope import standing_in
 from tenants.models import ApiKey, UsageRecord
 from tenants.reports import hours_with
 from tenants.retention import stored_days
 
 MOST_READ = 20_000  # rows that are compared for one page, where they lie in their order
-MOST_SCATTERED = 5_000  # where each lies on a page of its own: of one tenant, or of a partial index
-MOST_RARE = 1_000  # of one tenant in a partial index of all
 MOST_SPANS = 60  # of time, in one query
-COMPARED = (
-    *("request_id", "started_at", "project", "end_user", "alias", "provider", "deployment", "is_streamed", "status"),
-    *("outcome", "error_code", "cost", "cost_status", "latency_ms", "first_token_ms"),
-)
-DETAILS = {"project", "deployment"}
 SUMMED = {"tenant__id__exact": "tenant_id", "api_key__id__exact": "api_key_id"}
 QUICK = (
     ("Failed at the upstream", "owner", "upstream"),
@@ -43,19 +38,22 @@ QUICK = (
 )
 LAST_ID = UUID(int=0)
 
-type Place = tuple[datetime, UUID]
-
 
 class RecordChangeList(KeysetChangeList):
     """Requests, newest first."""
 
     only_tenant: int | None = None  # of a member
     conditions: list[Condition]
+    of_time: QuerySet[UsageRecord]  # those of the times that are looked in, whosever they are
     searched_to: datetime | None = None  # there may be more beyond
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         found: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
         self.only_tenant = standing_in(request).tenant_id
+        self.of_time = UsageRecord.objects.all()
+        for spec in self.filter_specs:
+            if isinstance(spec, (StartedFilter, Edge)):
+                self.of_time = spec.queryset(request, self.of_time)
         self.conditions = [spec for spec in self.filter_specs if isinstance(spec, Condition) and spec.given]
         for each in self.conditions:
             meant = each.condition()
@@ -75,29 +73,29 @@ class RecordChangeList(KeysetChangeList):
     @property
     def is_search(self) -> bool:
         """Whether rows have to be compared one by one."""
-        if self.query or not self.conditions:
-            return False
-        return self._is_indexed or not all(each.is_summed and self._is_quick(each) for each in self.conditions)
-
-    @property
-    def _is_indexed(self) -> bool:
-        """Whether a filter has an index of its own, which knows nothing of the others."""
-        return any(self.filter_params.get(name, [""])[-1] for name in ("translation", "attempts"))
+        return bool(self.conditions) and not self.query and not all(map(self._is_quick, self.conditions))
 
     @property
     def _is_of_one(self) -> bool:
         """Whether only one tenant's or one key's are looked for."""
-        return bool(self.only_tenant or any(self.filter_params.get(name, [""])[-1] for name in SUMMED))
+        return bool(self.only_tenant or any(self._given(name) for name in SUMMED))
+
+    def _given(self, name: str) -> Any:
+        return self.filter_params.get(name, [""])[-1]
 
     def _is_quick(self, each: Condition) -> bool:
-        """Whether the sums are asked: of everybody, they have no index of all that they know."""
-        return self._is_of_one or not DETAILS & (each.summed() or {}).keys()
+        """Whether the sums are asked, which know all of it."""
+        if not each.summed():
+            return False
+        if len(self.conditions) > 1 and self._indexes():  # which are quicker than the sums of each key
+            return each.is_summed_of_all and not each.index
+        return self._is_of_one or each.is_summed_of_all
 
     # --- With the sums ---------------------------------------------------------------------------------------
 
     def narrowed(self, found: QuerySet[Any], place: Any, is_backwards: bool) -> QuerySet[Any]:
         summed = self._summed()
-        if self.query or not summed or self._is_indexed:
+        if self.query or not summed:
             return found
         since, until = self._span()
         hours = hours_with(
@@ -111,10 +109,9 @@ class RecordChangeList(KeysetChangeList):
 
     def _summed(self) -> dict[str, Any]:
         """What the hourly sums know of what is looked for."""
-        given = {name: values[-1] for name, values in self.filter_params.items() if name in SUMMED and values[-1]}
-        summed: dict[str, Any] = {SUMMED[name]: value for name, value in given.items()}
-        for each in self.conditions:
-            summed |= (each.summed() or {}) if self._is_quick(each) else {}
+        summed: dict[str, Any] = {SUMMED[name]: self._given(name) for name in SUMMED if self._given(name)}
+        for each in filter(self._is_quick, self.conditions):
+            summed |= each.summed()
         if self.only_tenant is not None:
             return summed | {"tenant_id": self.only_tenant}
         if "api_key_id" in summed and "tenant_id" not in summed:  # by whom the sums of keys are found
@@ -152,68 +149,89 @@ class RecordChangeList(KeysetChangeList):
             return super()._read(after, before)
         is_backwards = before is not None
         text = before if is_backwards else after
-        place = None if text is None else self._place(text)
-        rows, order = self._candidates(place, is_backwards)
-        if rows is None:
-            return [], False
-        compared = rows.order_by(*order)[: self._most]
-        found = self._compare(compared, order)
-        if len(found) <= self.list_per_page:
-            self._end = self._end_of(rows.order_by(*order), is_backwards)
-        pages = self._rows(found[: self.list_per_page])
-        return pages, len(found) > self.list_per_page
+        found = self._found(None if text is None else self._place(text), is_backwards)
+        return self._rows(found[: self.list_per_page]), len(found) > self.list_per_page
 
-    def _candidates(self, place: Place | None, is_backwards: bool) -> tuple[QuerySet[Any] | None, list[str]]:
-        """Return which rows are compared and in which order; None: there are none."""
+    def _found(self, place: Place | None, is_backwards: bool) -> list[Place]:
+        """Return the places of what is meant, one more than a page has; and note where reading ended."""
         order = list(self._ordering())
-        rows = self.queryset
-        is_indexed = self._is_indexed
-        for each in self.conditions:
-            narrowed = each.index(rows)
-            if narrowed is not rows:
-                rows, is_indexed = narrowed, True
-                break
-        if self._is_of_one or is_indexed:
-            self._most = MOST_RARE if self._is_of_one and is_indexed else MOST_SCATTERED
-        if place is not None:
-            rows = rows.filter(self._beyond(place, "gt" if is_backwards else "lt"))
-        self._hours = []
-        summed = self._summed()
-        if is_indexed:
-            summed.pop("outcome__in", None)  # the index knows that better
-        if is_backwards:
-            order = [name.removeprefix("-") for name in order]
-        elif summed:
-            since, until = self._span()
-            until = _earlier(place and place[0], until)
-            self._hours = _few_spans(hours_with(summed, enough=MOST_READ, since=since, until=until))
-            if not self._hours:
-                return None, order
-            rows = rows.filter(in_hours(self._hours))
-        return rows, order
+        order = [name.removeprefix("-") for name in order] if is_backwards else order
+        self._hours = [] if is_backwards else self._known_hours(place)
+        if self._known and not self._hours and not is_backwards:
+            return []
+        try:
+            found, end = self._searched(place, is_backwards, order)
+        except EmptyResultSet:  # of nobody
+            return []
+        if len(found) <= self.list_per_page:
+            self._end = end or (None if is_backwards else self._end_of_hours())
+        return found
 
-    def _compare(self, rows: QuerySet[Any], order: list[str]) -> list[Place]:
-        """Return the places of those among the rows that are meant, one more than a page has."""
+    def _searched(self, place: Place | None, is_backwards: bool, order: list[str]) -> tuple[list[Place], Place | None]:
+        """Search the merged indexes if there are several, else the rows of the only one, or all rows."""
+        behind = self._behind(place, is_backwards)
+        meant, enough = self._meant(), self.list_per_page + 1
+        lists = self._lists(behind)
+        if len(lists) > 1:
+            near = place[0] if place else self._span()[1] or datetime.now(UTC)
+            return meet(useful(lists, order, near), self.queryset, meant, order, enough)
+        rows = self._narrowest(self.queryset.filter(behind))
+        return compare(rows, min(self._most, MOST_MET) if lists else self._most, meant, order, enough)
+
+    def _behind(self, place: Place | None, is_backwards: bool) -> Q:
+        """Return the condition of the rows behind a place, in the hours that they can be in."""
+        behind = Q() if place is None else self._beyond(place, "gt" if is_backwards else "lt")
+        return behind & in_hours(self._hours) if self._hours else behind
+
+    def _meant(self) -> Q:
         meant = Q()
         for each in self.conditions:
             meant &= each.condition()
-        inner, inner_values = rows.values(*COMPARED).query.sql_with_params()
-        wanted = UsageRecord.objects.filter(meant).order_by(*order).values_list("started_at", "request_id")
-        outer, outer_values = wanted[: self.list_per_page + 1].query.sql_with_params()
-        table = f'FROM "{UsageRecord._meta.db_table}"'
-        statement = outer.replace(table, f'FROM ({inner}) AS "{UsageRecord._meta.db_table}"', 1)
-        with connection.cursor() as cursor:
-            cursor.execute(statement, (*inner_values, *outer_values))
-            return cursor.fetchall()
+        return meant
 
-    def _end_of(self, rows: QuerySet[Any], is_backwards: bool) -> Place | None:
-        """Return where reading had to end; None: all was read."""
-        last: Place | None = rows.values_list("started_at", "request_id")[self._most - 1 : self._most].first()
-        if last is not None or is_backwards or not self._hours:
-            return last
+    def _indexes(self) -> list[str]:
+        """Return the partial indexes that hold all that is meant."""
+        return list(dict.fromkeys(each.index for each in self.conditions if each.index))
+
+    def _narrowest(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of a partial index, if there is one."""
+        for name in self._indexes():
+            rows = getattr(rows, name)()
+        return rows
+
+    def _lists(self, behind: Q) -> list[QuerySet[Any]]:
+        """Return what the indexes have that tell of what is meant: that of keys or tenants, and partial ones."""
+        rows = self.of_time.filter(behind)
+        lists = [getattr(rows, name)() for name in self._indexes()]
+        tenant = self.only_tenant or self._given("tenant__id__exact")
+        if key := self._given("api_key__id__exact"):
+            lists.append(rows.filter(api_key=key))
+        elif tenant:
+            lists.append(rows.filter(tenant=tenant))
+        return lists
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        """Return what the sums know that no index of records does."""
+        known = self._summed()
+        return known if known.keys() - SUMMED.values() else {}
+
+    def _known_hours(self, place: Place | None) -> list[datetime]:
+        """Return the latest hours, before a place, that have what is looked for; none: nothing is known of them."""
+        known = self._known
+        if not known:
+            return []
+        since, until = self._span()
+        until = _earlier(place and place[0], until)
+        return _few_spans(hours_with(known, enough=MOST_READ, since=since, until=until))
+
+    def _end_of_hours(self) -> Place | None:
+        """Return where the hours end that were searched; None: there are no others."""
+        if not self._hours:
+            return None
         earliest = min(self._hours)
         since, _ = self._span()
-        has_more = hours_with(self._summed(), enough=1, since=since, until=earliest - timedelta(microseconds=1))
+        has_more = hours_with(self._known, enough=1, since=since, until=earliest - timedelta(microseconds=1))
         return (earliest, LAST_ID) if has_more else None
 
     def _rows(self, places: list[Place]) -> list[Any]:

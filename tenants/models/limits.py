@@ -94,8 +94,8 @@ class RateLimit(ScopedRule):
 
     def __str__(self) -> str:
         if self.kind == self.Kind.CONCURRENCY:
-            return f"{self.amount} requests at once"
-        return f"{self.amount} {self.kind} per {self.per}"
+            return f"{self.amount:,} requests at once"
+        return f"{self.amount:,} {self.kind} per {self.per}"
 
     def clean(self) -> None:
         """A rate has a time, concurrency has none, and only requests come in bursts."""

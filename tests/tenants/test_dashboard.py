@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from tenants import dashboard_words as words
 from tenants.burn_down import most_urgent
 from tenants.dashboard import Figures, has_usage, read_dashboard, unpriced_since
 from tenants.dashboard_question import ViewRefused, read_view, usual_view
-from tenants.ledger import write_records
 from tenants.limits.periods import counter_name, slot_start
 from tenants.models import Budget, BudgetSpend, Tenant, UsageOverviewDay
-from tenants.usage_event import UsageEvent
+from tests.tenants.ledger_events import event, write
 
 NOW = datetime(2026, 3, 14, 15, 15, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def use(tenant: Tenant, at: datetime = NOW, **facts: Any) -> None:
-    values: dict[str, Any] = {
-        "request_id": uuid.uuid4().hex,
-        "started_at": at.timestamp(),
+    values = {
         "tenant_id": tenant.pk,
-        "api_key_id": 1,
-        "dialect": "openai_chat",
-        "alias": "smart",
         "provider": "anthropic",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
         "latency_ms": 1_000,
         "first_token_ms": 100,
         "input_tokens": 60,
@@ -44,8 +34,7 @@ def use(tenant: Tenant, at: datetime = NOW, **facts: Any) -> None:
         "cost": Decimal(2),
         "cost_price": Decimal("0.5"),
     }
-    with transaction.atomic():
-        write_records([UsageEvent(**values | facts)])
+    write(event(at, **values | facts))
 
 
 def view(now: datetime = NOW, is_member: bool = False, **parameters: str) -> Any:

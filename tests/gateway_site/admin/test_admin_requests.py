@@ -5,13 +5,12 @@ Charlie owns another tenant: he finds nothing of Acme's, and opens nothing.
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -19,13 +18,13 @@ from django.utils import timezone
 
 from providers.models import Deployment, ModelPrice, Provider
 from tenants import bodies
-from tenants.admin import record_search
+from tenants.admin import record_lists, record_search
 from tenants.error_words import OWNERS, error_owner
 from tenants.kept_body import KeptBody
-from tenants.ledger import write_records
-from tenants.models import ApiKey, AuditEvent, Member, Tenant, UsageRecord, User
+from tenants.models import ApiKey, AuditEvent, Tenant, UsageRecord, User
 from tenants.services import create_key
-from tenants.usage_event import UsageEvent
+from tests.gateway_site.people import member_browser
+from tests.gateway_site.records import write_record
 
 pytestmark = pytest.mark.django_db
 
@@ -40,27 +39,18 @@ def key(tenant: Tenant) -> ApiKey:
 
 def use(tenant: Tenant, seconds_ago: float = 60, **facts: Any) -> UsageRecord:
     found = tenant.api_keys.first() or create_key(tenant=tenant, name="ci")[0]
-    values: dict[str, Any] = {
-        "request_id": uuid.uuid4().hex,
+    values = {
         "started_at": datetime.now(UTC).timestamp() - seconds_ago,
-        "tenant_id": tenant.pk,
         "api_key_id": found.pk,
-        "dialect": "openai_chat",
-        "alias": "smart",
         "provider": "anthropic",
         "deployment": "claude",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
         "latency_ms": 900,
         "input_tokens": 212,
         "cache_read_tokens": 600,
         "output_tokens": 120,
         "cost": Decimal("0.0041"),
     }
-    with transaction.atomic():
-        write_records([UsageEvent(**values | facts)])
-    return UsageRecord.objects.get(pk=values["request_id"])
+    return write_record(tenant, **values | facts)
 
 
 def keep(record: UsageRecord) -> None:
@@ -85,19 +75,6 @@ def page(record: UsageRecord) -> str:
 
 def body(record: UsageRecord) -> str:
     return reverse("admin:tenants_usagerecord_body", args=[record.pk])
-
-
-def member(tenant: Tenant, name: str, role: str) -> Client:
-    user = User.objects.create_user(name)
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def charlie() -> Client:
-    return member(Tenant.objects.create(slug="charlie", name="Charlie"), "charlie", "owner")
 
 
 # --- The list ------------------------------------------------------------------------------------------------
@@ -193,6 +170,51 @@ def test_a_search_among_many_goes_on_where_it_ended(console, tenant, monkeypatch
     assert pages > 3
 
 
+def test_what_stands_in_several_indexes_is_found_however_little_is_read_at_once(console, tenant, monkeypatch, charlie):
+    """Merged: failed, traced and translated requests, and those of one tenant or key; there and back."""
+    other = Tenant.objects.create(slug="other", name="Other")
+    attempts = [{"deployment": "one", "status": 503}, {"deployment": "two", "status": 502}]
+    losses = [{"path": "seed", "weight": "degrades", "why": "none"}]
+    wanted = set()
+    for number in range(24):
+        facts: dict[str, Any] = {"attempts": attempts, "trace": {}} if number % 2 else {}
+        facts |= {"losses": losses, "dialect_upstream": "anthropic_messages"} if number % 3 else {}
+        facts |= {"outcome": "cut", "status": 502} if number % 4 else {}
+        found = use(tenant if number % 5 else other, 1_000 + 400 * number, **facts)
+        if number % 2 and number % 3 and number % 4 and number % 5:
+            wanted.add(found.pk)
+    query = f"?period=all&attempts=fallback&translation=lossy&owner=upstream&tenant__id__exact={tenant.pk}"
+    key = tenant.api_keys.get()
+    own = LIST + query.partition("&tenant")[0]
+    for address in (own, f"{own}&api_key__id__exact={key.pk}"):
+        assert not charlie.get(address).context["cl"].result_list
+    of_key = console.get(
+        LIST, period="all", attempts="several", translation="translated", api_key__id__exact=str(key.pk)
+    )
+    assert {row.pk for row in of_key.context["cl"].result_list} >= wanted
+    for limits in ({}, {"MOST_LISTED": 3, "MOST_MET": 2}, {"MOST_LISTED": 9, "MOST_MET": 3}, {"AT_MOST_DENSER": 1}):
+        for name, value in limits.items():
+            monkeypatch.setattr(record_lists, name, value)
+        rows, link, newer = [], query, None
+        while link is not None:
+            shown = console.client.get(LIST + link).context["cl"]
+            rows += [row.pk for row in shown.result_list]
+            link, newer = shown.older, shown.newer or newer
+        assert (len(rows), set(rows)) == (len(wanted), wanted)
+        assert (newer is not None) is bool(limits)
+
+
+def test_pages_of_merged_indexes_lead_there_and_back(console, tenant):
+    losses = [{"path": "seed", "weight": "degrades", "why": "none"}]
+    for number in range(55):
+        use(tenant, 100 + number, losses=losses, outcome="cut", error_code="upstream_cut")
+    first = console.get(LIST, translation="lossy", owner="upstream")
+    second = console.client.get(LIST + first.context["cl"].older)
+    assert [len(shown.context["cl"].result_list) for shown in (first, second)] == [50, 5]
+    back = console.client.get(LIST + second.context["cl"].newer)
+    assert [row.pk for row in back.context["cl"].result_list] == [row.pk for row in first.context["cl"].result_list]
+
+
 def test_pages_of_a_search_lead_there_and_back(console, tenant):
     for number in range(60):
         use(tenant, 100 + number, is_streamed=True)
@@ -230,6 +252,8 @@ def test_no_search_counts_or_reads_without_a_bound(console, tenant):
         "error_code=%00",
         f"end_user={'x' * 1_000}",
         "streamed=perhaps",
+        "translation=perhaps",
+        "attempts=perhaps",
         "status=429&after=x",
         "from=9999-12-31T23:59-14:00",
     ],
@@ -294,7 +318,7 @@ def test_what_it_cost_is_broken_down_by_the_price_of_its_time(console, tenant):
         assert part in text, part
     assert "999" not in text
     assert "In sum" not in text
-    own = member(tenant, "bob", "developer").get(page(shown)).content.decode()
+    own = member_browser(tenant, "bob", "developer").get(page(shown)).content.decode()
     assert "0.000424" in own
     assert "What we pay" not in own
     assert "0.000212" not in own
@@ -354,7 +378,7 @@ def test_a_body_is_not_opened_by_a_link(console, tenant):
 def test_members_open_their_own_as_far_as_their_role_goes(tenant, role, status):
     shown = use(tenant)
     keep(shown)
-    client = member(tenant, "bob", role)
+    client = member_browser(tenant, "bob", role)
     assert client.post(body(shown)).status_code == status
     assert ("Open prompt and answer" in client.get(page(shown)).content.decode()) is (status == 200)
 
@@ -401,5 +425,5 @@ def test_what_is_over_cannot_be_opened(console, tenant):
 
 def test_an_owner_says_what_is_kept_and_a_developer_does_not(tenant):
     url = reverse("admin:tenants_tenant_change", args=[tenant.pk])
-    assert 'name="audit_policy"' in member(tenant, "bob", "owner").get(url).content.decode()
-    assert 'name="audit_policy"' not in member(tenant, "dora", "developer").get(url).content.decode()
+    assert 'name="audit_policy"' in member_browser(tenant, "bob", "owner").get(url).content.decode()
+    assert 'name="audit_policy"' not in member_browser(tenant, "dora", "developer").get(url).content.decode()
