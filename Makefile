@@ -1,6 +1,9 @@
 # `make run` needs python3 (3.12 or newer) and a package index, nothing else.
 
-PYTHON ?= python3
+# python3, or where that is too old another one that is there: pyenv's and distributions' have names of their own.
+FIT = import sys; sys.exit(sys.version_info < (3, 12))
+PYTHON ?= $(or $(shell for each in python3 python3.14 python3.13 python3.12; do \
+	$$each -c '$(FIT)' 2>/dev/null && echo $$each && break; done),python3)
 BIN := .venv/bin
 # Each stamp is newer than the lock file whose packages are installed: nothing is installed twice.
 VENV := .venv/.made

@@ -316,13 +316,19 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop all in order; another SIGINT or SIGTERM meanwhile kills what is left."""
-        already = self._stops
+        if not self.children:
+            return
+        already, began = self._stops, time.monotonic()
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal has just shown ^C
+        log("info", "Stopping: what is under way may end first; Ctrl-C again stops at once")
         for members in stop_order(self.children, lambda child: child.service.group):
             for child in members:
                 child.send(child.service.stop_signal)
             patience = max(child.service.stop_seconds for child in members)
             self._wait_until_gone(members, patience, unless=lambda: self._stops > already)
         self.children.clear()
+        log("info", "Stopped", seconds=round(time.monotonic() - began, 1))
 
     def _wait_until_gone(self, members: list[Child], seconds: float, *, unless: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds

@@ -321,7 +321,7 @@ def services(options: Options, listener: socket.socket, directory: Path, *, simu
     worker = [*celery, "worker", "--queues=tollgate", concurrency, *alone]
     asking = [*celery, "worker", "--queues=upstreams", "--concurrency=1", "--hostname=upstreams@%h", *alone]
     beat = [*celery, "beat", f"--schedule={directory / 'beat-schedule'}", "--pidfile="]
-    upstream = [PYTHON, "-m", "providers.simulator", "--host=127.0.0.1", f"--port={options.simulator_port}"]
+    upstream = [PYTHON, "-m", "providers.simulator", "--quiet", "--host=127.0.0.1", f"--port={options.simulator_port}"]
     metrics = forget_metrics(directory / "prometheus")
     fd = listener.fileno()
     web = Service(
@@ -337,7 +337,7 @@ def services(options: Options, listener: socket.socket, directory: Path, *, simu
         *([Service(name="simulator", command=upstream)] if simulator else []),
         Service(name="celery worker", group="celery", command=worker, on_exit=metrics),
         Service(name="celery upstreams", group="celery", command=asking, on_exit=metrics),
-        Service(name="celery beat", command=beat, on_exit=metrics),
+        Service(name="celery beat", group="celery", command=beat, on_exit=metrics),
         *([web] * options.workers),
     ]
 

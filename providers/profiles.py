@@ -115,6 +115,13 @@ def profile_of(model: str, capabilities: Mapping[str, Any] | None = None) -> Pro
     return profile if not capabilities else _described(profile, capabilities)
 
 
+def decisive(model: str, capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `profile_of` needs of a description; {} when it says no more than the model's name does."""
+    if profile_of(model, capabilities) == named_profile(model):
+        return {}
+    return {name: capabilities[name] for name in ("capabilities", "max_tokens") if name in capabilities}
+
+
 def _described(profile: Profile, capabilities: Mapping[str, Any]) -> Profile:
     said = capabilities.get("capabilities")
     changes: dict[str, Any] = {}

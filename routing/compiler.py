@@ -5,6 +5,7 @@ from typing import Any
 
 from providers.models import Deployment, Provider
 from providers.pricing import most
+from providers.profiles import decisive
 from providers.registry import ADAPTERS
 from routing import snapshot as values
 from routing.differences import differences as compare
@@ -137,7 +138,7 @@ def _deployment(row: Deployment) -> values.Deployment:
         region=row.region,
         tags=tuple(row.tags),
         is_enabled=row.is_enabled,
-        capabilities=row.told_capabilities,
+        capabilities=decisive(row.model, row.told_capabilities),
         prices=tuple(price.as_price() for price in row.prices.all()),
     )
 

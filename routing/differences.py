@@ -3,6 +3,7 @@
 + provider groq: adapter groq, base_url https://api.groq.com/openai/v1, credential (set)
 ~ provider openai: base_url https://api.openai.com/v1 → https://proxy.example.com/v1
 ~ deployment large: ~ price sell from 2026-11-21 00:00: input 1 → 2
+~ deployment large: upstream tells max_output_tokens none → 64000
 ~ route smart: + target large: priority 1
 - alias clever
 """
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 
 from providers.pricing import Price
+from providers.profiles import Profile, profile_of
 from routing import snapshot as values
 
 type Fields = dict[str, Any]
@@ -100,7 +102,9 @@ def _changes(old: Fields, new: Fields) -> Iterator[str]:
         before, after = old.get(field), new.get(field)
         if before == after:
             continue
-        if field in NOT_SHOWN:
+        if field == "capabilities" and old["model"] == new["model"]:
+            yield from _learned(profile_of(new["model"], before), profile_of(new["model"], after))
+        elif field in NOT_SHOWN:
             yield f"{field} ({_fate(before, after)})"
         elif field == "headers":
             yield from _headers(before or {}, after or {})
@@ -110,6 +114,13 @@ def _changes(old: Fields, new: Fields) -> Iterator[str]:
             yield from (f"{field}.{change}" for change in _changes(before, after))
         else:
             yield f"{field} {_shown(before)} → {_shown(after)}"
+
+
+def _learned(before: Profile, after: Profile) -> Iterator[str]:
+    """Tell what an upstream says of a model, as far as requests are written by it."""
+    old, new = (msgspec.to_builtins(profile, order="deterministic") for profile in (before, after))
+    changes = [f"{field} {_shown(old[field])} → {_shown(new[field])}" for field in new if old[field] != new[field]]
+    yield f"upstream tells {', '.join(changes)}" if changes else "upstream tells the same in other words"
 
 
 def _fate(before: Any, after: Any) -> str:

@@ -75,7 +75,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     region: str = ""
     tags: tuple[str, ...] = ()
     is_enabled: bool = True
-    capabilities: dict[str, Any] = {}  # what the upstream says of the model, as it came; {} = nothing
+    capabilities: dict[str, Any] = {}  # what the upstream says of the model; {} = no more than its name
     prices: tuple[Price, ...] = ()
 
 

@@ -1,11 +1,11 @@
-"""Fields of the console's forms: lists, JSON, prices without zeros, files; model fields get theirs by a mixin."""
+"""Fields of the console's forms: lists, JSON, prices without zeros, objects, files; model fields get theirs by a mixin."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django import forms
@@ -14,6 +14,7 @@ from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 from unfold.widgets import UnfoldAdminExpandableTextareaWidget
 
 from gateway_site.infra.words import plain
@@ -70,6 +71,38 @@ class PlainFloatField(forms.FloatField):
         return plain(value) if isinstance(value, float) else value
 
 
+class _ChosenMixin:
+    """What cannot be the key of any object is not looked for when a refused form is shown again."""
+
+    def prepare_value(self: Any, value: Any) -> Any:
+        prepared = super().prepare_value(value)  # type: ignore[misc]
+        if isinstance(prepared, list):
+            return [key for key in prepared if self._may_be_key(key)]
+        return prepared if self._may_be_key(prepared) else None
+
+    def _may_be_key(self: Any, key: Any) -> bool:
+        meta = self.queryset.model._meta
+        try:
+            meta.get_field(self.to_field_name or meta.pk.name).to_python(key)
+        except ValidationError:
+            return False
+        return True
+
+
+class ChosenField(_ChosenMixin, forms.ModelChoiceField):
+    """An object of a model."""
+
+
+class ChosenManyField(_ChosenMixin, forms.ModelMultipleChoiceField):
+    """Some of them."""
+
+    def clean(self, value: Any) -> Any:
+        for key in value or ():
+            if isinstance(key, str) and not self._may_be_key(key):  # Django's own would not see what is left out above
+                raise ValidationError(self.error_messages["invalid_pk_value"], "invalid_pk_value", {"pk": key})
+        return super().clean(value)
+
+
 class UploadField(forms.FileField):
     """A file that is read as a whole: one that is too large is refused before."""
 
@@ -84,8 +117,17 @@ class UploadField(forms.FileField):
         return file
 
 
+def _readable(contents: str) -> str:
+    """A number that is only shown: with the digits it needs, and with thousands apart."""
+    try:
+        number = Decimal(contents)
+    except InvalidOperation:
+        return contents  # there is none
+    return plain(number) if "." in contents else f"{number:,}"
+
+
 class FormFieldsMixin:
-    """Gives model fields the form fields above."""
+    """Gives model fields the form fields above, and makes numbers readable where they are only shown."""
 
     formfield_overrides: Mapping[type[models.Field], Mapping[str, Any]] = {
         ArrayField: {"form_class": ListField, "widget": UnfoldAdminExpandableTextareaWidget({"rows": 1})},
@@ -95,7 +137,16 @@ class FormFieldsMixin:
         },
         models.DecimalField: {"form_class": PlainDecimalField},
         models.FloatField: {"form_class": PlainFloatField},
+        models.ForeignKey: {"form_class": ChosenField},
+        models.OneToOneField: {"form_class": ChosenField},
+        models.ManyToManyField: {"form_class": ChosenManyField},
     }
+
+    @cached_property
+    def readonly_preprocess_fields(self: Any) -> dict[str, Any]:
+        """For unfold: what becomes of the texts of read-only fields."""
+        numbers = (models.DecimalField, models.PositiveBigIntegerField)
+        return {field.name: _readable for field in self.model._meta.fields if isinstance(field, numbers)}
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]

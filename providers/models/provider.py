@@ -158,12 +158,12 @@ class Provider(models.Model):
     def clean(self) -> None:
         """Name the field of everything that is wrong."""
         errors: dict[str, str] = {}
-        if self.adapter not in ADAPTERS:
+        if self.adapter and self.adapter not in ADAPTERS:  # that there is none, the field says
             errors["adapter"] = f"{self.adapter!r} is not an adapter; there are {', '.join(ADAPTERS)}."
         unknown = [dialect for dialect in self.dialects if dialect not in KNOWN_DIALECTS]
         if unknown:
             errors["dialects"] = f"{unknown[0]!r} is not a dialect; there are {', '.join(KNOWN_DIALECTS)}."
-        if not errors and not self.effective_base_url:
+        if self.adapter in ADAPTERS and not errors and not self.effective_base_url:
             errors["base_url"] = "This adapter has no address of its own; give one."
         errors |= self._header_errors() | self._address_errors() | self._proxy_errors() | self._tls_errors()
         if errors:

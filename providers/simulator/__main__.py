@@ -6,4 +6,4 @@ if __name__ == "__main__":
     parser = ArgumentParser(prog="python -m providers.simulator", description="A local upstream.")
     add_arguments(parser)
     options = parser.parse_args()
-    run(host=options.host, port=options.port, key=options.key)
+    run(host=options.host, port=options.port, key=options.key, quiet=options.quiet)

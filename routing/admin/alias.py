@@ -20,6 +20,7 @@ from unfold.decorators import display
 from unfold.forms import PaginationInlineFormSet
 
 from gateway_site.infra.admin import Admin, TableRows
+from gateway_site.infra.form_fields import ChosenField
 from routing.admin.progress import PublishedMixin, newest_number, watch
 from routing.models import ModelAlias, Route
 from tenants.admin.trace import table
@@ -32,7 +33,7 @@ MOST_USERS = 20
 class OtherRouteForm(forms.Form):
     """Where aliases are to lead."""
 
-    route = forms.ModelChoiceField(Route.objects.all())
+    route = ChosenField(Route.objects.all())
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

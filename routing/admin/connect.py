@@ -14,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from gateway_site.infra.form_fields import ChosenField
 from routing.connect import SECRET_PLACE, Setup, Tool, tools
 from routing.examples import Connection
 from routing.usable import UsableModel, usable_models
@@ -35,8 +36,8 @@ def autocomplete(field_name: str, found: Any) -> AutocompleteSelect:
 class ConnectForm(forms.Form):
     """Whose settings."""
 
-    tenant = forms.ModelChoiceField(Tenant.objects.all(), required=False)
-    key = forms.ModelChoiceField(ApiKey.objects.none(), required=False, label="API key")
+    tenant = ChosenField(Tenant.objects.all(), required=False)
+    key = ChosenField(ApiKey.objects.none(), required=False, label="API key")
     model = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
 
     def __init__(self, *, tenant: Tenant | None, models: list[UsableModel], is_operator: bool, **given: Any) -> None:

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from gateway_site.infra.admin import badge
+from gateway_site.infra.form_fields import ChosenField
 from providers.wire.json import write_json
 from routing.api.dry_run import checked_headers, may_dry_run
 from routing.dry_run import TITLES, Question, dry_run, load_site
@@ -31,7 +32,7 @@ STANDINGS = {"ready": "success", "doubtful": "warning", "saturated": "warning", 
 class DryRunForm(forms.Form):
     """A request that somebody might send."""
 
-    key = forms.ModelChoiceField(
+    key = ChosenField(
         ApiKey.objects.with_owner(), label="API key", help_text="Chosen by name; its secret is asked of nobody."
     )
     operation = forms.ChoiceField(

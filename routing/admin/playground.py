@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from gateway_site.infra.form_fields import ChosenField
 from routing.admin.connect import autocomplete, chat_models, chosen_tenant, origin
 from routing.connect import SECRET_PLACE
 from routing.examples import DIALECTS, LANGUAGES, Ask, Connection, code_for, request_of
@@ -34,7 +35,7 @@ MOST_PROJECTS = 200
 class TenantForm(forms.Form):
     """For whom; operators choose."""
 
-    tenant = forms.ModelChoiceField(Tenant.objects.all(), required=False)
+    tenant = ChosenField(Tenant.objects.all(), required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

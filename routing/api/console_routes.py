@@ -122,6 +122,11 @@ add_routes(
             "aliases": Extra(
                 annotation=list[AliasAnswer], description="The names that lead to it.", show=_show_aliases
             ),
+            "warnings": Extra(
+                annotation=list[str],
+                description="What is switched on and has no effect in this version, a sentence each.",
+                show=fields.without_effect,
+            ),
         },
         example={
             "name": "smart",

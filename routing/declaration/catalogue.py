@@ -169,6 +169,7 @@ def write_routes(run: Run) -> None:
         paths = fields.ROUTE.paths | {"name": "name" if entry.name else "alias"}
         if not run.write(subject, route, fields.ROUTE.values(entry), path=entry.path, paths=paths):
             continue
+        run.notes += [f"Route {route.name}: {sentence}" for sentence in fields.without_effect(route)]
         _write_targets(run, route, entry.targets, deployments)
         for alias in entry.all_aliases:
             if alias.tenant is None or alias.tenant in tenants:

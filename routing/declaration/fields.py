@@ -107,6 +107,16 @@ ROUTE = Fields(
     }
 )
 
+# Of a route: kept for the cache of answers, which is not built yet.
+WITHOUT_EFFECT = ("cache_exact", "cache_semantic", "collapse_identical")
+
+
+def without_effect(route: Model) -> list[str]:
+    """What is switched on and does nothing so far, a sentence each."""
+    names = (ROUTE.paths[name] for name in WITHOUT_EFFECT if getattr(route, name))
+    return [f"{name} is stored and has no effect yet: this version keeps no answers." for name in names]
+
+
 TARGET = Fields(paths={"priority": "priority", "weight": "weight"})
 
 TENANT = Fields(

@@ -13,4 +13,4 @@ class Command(BaseCommand):
         add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        run(host=options["host"], port=options["port"], key=options["key"])
+        run(host=options["host"], port=options["port"], key=options["key"], quiet=options["quiet"])
