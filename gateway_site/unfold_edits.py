@@ -18,6 +18,31 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ('"handleContentLoaded($event)"', f'"handleContentLoaded($event){FIRST_IS_CHOSEN}"'),
     ),
     "unfold/helpers/shortcuts.html": ((IS_STAFF, IS_INSIDE),),
+    # An empty list says why it is empty, what would stand there, and what to do.
+    "unfold/helpers/empty_results.html": (
+        (
+            "{% load admin_urls i18n %}",
+            "{% load admin_urls i18n %}{% firstof cl.query cl.has_active_filters as is_narrowed %}",
+        ),
+        ("{% if cl.is_dataset %}py-16{% else %}py-24{% endif %}", "py-16"),
+        (
+            "border border-base-300 border-dashed flex h-24 items-center justify-center mb-8 rounded-full w-24"
+            " dark:border-base-700",
+            "flex mb-4",
+        ),
+        ('">inbox<', '" aria-hidden="true">{% if is_narrowed %}search_off{% else %}inbox{% endif %}<'),
+        ("mb-1 text-xl", "mb-1 text-center text-xl"),
+        (
+            '{% trans "No results found" %}',
+            "{% if is_narrowed %}Nothing matches{% else %}No {{ cl.opts.verbose_name_plural }} yet{% endif %}",
+        ),
+        ('<p class="mb-6', '<p class="empty-words mb-6'),
+        ('{% trans "This page yielded into no results." %}', '{% include "admin/includes/empty_words.html" %}'),
+        ("{% if has_add_permission or cl.has_filters %}", "{% if has_add_permission or is_narrowed %}"),
+        ("{% if cl.has_filters or cl.query %}", "{% if is_narrowed %}"),
+        ('rtl:-mr-0.5">', 'rtl:-mr-0.5" aria-hidden="true">'),
+        ('{% trans "Reset filters" %}', "Show all"),
+    ),
     # Not on the page that it leads to.
     "unfold/helpers/add_link.html": (("{% if add_url %}", "{% if add_url and not add %}"),),
     # Buttons, which keyboards reach.

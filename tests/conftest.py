@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 from django.conf import settings
 from django.core.management.commands import flush
 
 from gateway_site.embedded import embedded_stores
 from tests.environment import IDLE_TRANSACTION, STATE_DIR
+from tests.gateway_site.infra.own_valkey import OwnValkey, own_valkey
 
 # What migrations leave behind and no test that commits changes: permissions, and the group of auditors.
 LASTING_TABLES = {"django_content_type", "auth_permission", "auth_group", "auth_group_permissions"}
@@ -57,6 +59,20 @@ def stores() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(stores: tuple[str, str]) -> None:
     """Start the stores before pytest-django makes its database."""
+
+
+@pytest.fixture(scope="module")
+def own_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnValkey]:
+    with own_valkey(tmp_path_factory.mktemp("own")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(own_process: OwnValkey) -> OwnValkey:
+    """A Valkey that tests of one file may mistreat, emptied; each leaves it running."""
+    with redis.Redis.from_url(own_process.url) as client:
+        client.flushall()
+    return own_process
 
 
 OWN_STACKS = ("test_fault_matrix.py", "test_money_kills.py", "test_setup_guide.py", "test_stores_lost.py")

@@ -18,6 +18,8 @@ import httpx
 import psutil
 import psycopg
 
+from gateway_site.supervisor import LAUNCHER
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 300
 OWN_VARIABLES = ("DATABASE_URL", "VALKEY_URL", "SECRET_KEY", "TOLLGATE_SECRETS_KEY", "TOLLGATE_KEY_PEPPER")
@@ -159,7 +161,12 @@ def running_stack(state_dir: Path, *, workers: int = 2) -> Iterator[Stack]:
     }
     with (state_dir / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "up"], cwd=ROOT, env=variables, stdout=log, stderr=log, start_new_session=True
+            dying_with_us(sys.executable, "manage.py", "up"),
+            cwd=ROOT,
+            env=variables,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     stack = Stack(state_dir, port, simulator_port, process)
     try:
@@ -169,6 +176,11 @@ def running_stack(state_dir: Path, *, workers: int = 2) -> Iterator[Stack]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
+
+
+def dying_with_us(*command: str) -> list[str]:
+    """Return how to run a command that gets SIGTERM when the tests end, even by SIGKILL (on Linux; elsewhere it stays)."""
+    return [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(signal.SIGTERM)), "-", "--", *command]
 
 
 def free_port() -> int:

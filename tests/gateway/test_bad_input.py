@@ -14,7 +14,7 @@ import pytest
 
 from tests.gateway.calls import BOTH, CHAT, MESSAGES, Dialect, Refusal, Wire, bearer, head, mark
 from tests.gateway.conftest import Keys
-from tests.gateway.stack import ROOT, Stack, environment, free_port, wait_for
+from tests.gateway.stack import ROOT, Stack, dying_with_us, environment, free_port, wait_for
 
 both_dialects = pytest.mark.parametrize("dialect", BOTH, ids=lambda dialect: dialect.name)
 
@@ -175,7 +175,7 @@ def small(stack: Stack) -> Iterator[str]:
     port = free_port()
     variables = {**environment(stack.state_dir), "MAX_BODY_BYTES": str(SMALL_CAP), "BODY_TIMEOUT": "1"}
     with (stack.state_dir / "small.log").open("wb") as log:
-        command = [sys.executable, "manage.py", "serve", "--port", str(port)]
+        command = dying_with_us(sys.executable, "manage.py", "serve", "--port", str(port))
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
     try:
         wait_for(lambda: _is_listening(port) or None, "the small worker", seconds=60)

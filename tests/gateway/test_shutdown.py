@@ -25,7 +25,7 @@ import openai
 from tests.gateway.calls import CHAT, MESSAGES, Dialect, bearer, head
 from tests.gateway.conftest import Keys
 from tests.gateway.console import every_worker
-from tests.gateway.stack import ROOT, Stack, environment, free_port, wait_for
+from tests.gateway.stack import ROOT, Stack, dying_with_us, environment, free_port, wait_for
 
 SHUTDOWN_SECONDS = 10
 SHORT = "[[chunks=25 interval=0.2]]"  # 5 s: ends in time
@@ -49,7 +49,7 @@ def web_node(stack: Stack, directory: Path, *, workers: int) -> Iterator[Stack]:
     }
     with (directory / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "up", "--web-only"],
+            dying_with_us(sys.executable, "manage.py", "up", "--web-only"),
             cwd=ROOT,
             env=variables,
             stdout=log,

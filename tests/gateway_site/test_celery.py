@@ -1,10 +1,16 @@
 """The schedule and the queues: what is named exists, and what waits for others keeps nothing else waiting."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 
 from celery.schedules import crontab
 
 from gateway_site.celery import app
+from tests.gateway.stack import ROOT, dying_with_us
 
 ASK_UPSTREAMS = {"providers.fetch_capabilities", "providers.fetch_catalogues", "providers.probe_deployments"}
 WAIT_FOR_OTHERS = ASK_UPSTREAMS | {"tenants.deliver_alerts"}
@@ -41,3 +47,19 @@ def test_no_two_hourly_tasks_begin_in_the_same_minute():
     minutes = Counter(minute for each in schedules if isinstance(each, crontab) for minute in each.minute)
     assert minutes
     assert set(minutes.values()) == {1}
+
+
+def test_a_worker_that_is_told_to_stop_prints_nothing_past_our_logs(tmp_path):
+    celery = [sys.executable, "-m", "celery", "--quiet", "--broker=memory://", "-A", "gateway_site"]
+    command = dying_with_us(*celery, "worker", "--pool=solo")
+    variables = {**os.environ, "LOG_FORMAT": "json", "LOG_LEVEL_CELERY": "INFO"}
+    log = tmp_path / "log"
+    with log.open("wb") as stderr:
+        worker = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=stderr)
+    deadline = time.monotonic() + 60
+    while b" ready." not in log.read_bytes():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    worker.send_signal(signal.SIGTERM)
+    printed, _ = worker.communicate(timeout=30)
+    assert (printed, worker.returncode) == (b"", 0)

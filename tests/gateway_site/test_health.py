@@ -33,6 +33,7 @@ from tenants.services import create_key
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually, own_valkey
 from tests.gateway_site.infra.postgres_away import postgres_at, silent_postgres
 from tests.routing.catalogue import CREDENTIAL, make_catalogue
+from tests.routing.runtimes import runtime_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,19 +61,8 @@ class Worker:
 
 @asynccontextmanager
 async def worker_at(state_dir: Path, url: str | None = None) -> AsyncIterator[Worker]:
-    runtime = Runtime(
-        valkey_url=url or settings.VALKEY_URL,
-        state_dir=state_dir,
-        peppers=settings.TOLLGATE_KEY_PEPPERS,
-        cache_size=1_000,
-        cache_seconds=600,
-        seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
-    )
-    await runtime.open()
-    try:
+    async with runtime_at(state_dir, url) as runtime:
         yield Worker(runtime)
-    finally:
-        await runtime.aclose()
 
 
 @pytest.fixture

@@ -7,56 +7,27 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from tenants.invitations import InvitationRefused, Issued, accept, find, invite, renew, withdraw
 from tenants.models import Invitation, Member, Tenant, User
+from tests.gateway_site.people import PASSWORD, browser, make_member
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_attempts_yet")]
 
-PASSWORD = "a rather long password"
 ACCOUNT = {"name": "Dave Doe", "password1": PASSWORD, "password2": PASSWORD}
-
-
-@pytest.fixture(autouse=True)
-def no_attempts_yet(stores: Any) -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def acme(db: None) -> Tenant:
-    return Tenant.objects.create(slug="acme", name="Acme")
 
 
 @pytest.fixture
 def olive(acme: Tenant) -> User:
-    return owner("olive", acme)
-
-
-@pytest.fixture
-def charlie(db: None) -> User:
-    return owner("charlie", Tenant.objects.create(slug="other", name="Other"))
+    return make_member(acme, "olive")
 
 
 @pytest.fixture
 def issued(acme: Tenant, olive: User) -> Issued:
     return invite(tenant=acme, email="Dave@Example.com", role="developer", by=olive)
-
-
-def owner(name: str, tenant: Tenant) -> User:
-    user = User.objects.create_user(name, f"{name}@example.com", PASSWORD)
-    Member.objects.create(tenant=tenant, user=user, role="owner")
-    return user
-
-
-def browser(user: User | None = None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
 
 
 def opened(token: str, client: Client) -> Any:
@@ -128,9 +99,7 @@ def test_an_address_has_one_open_invitation(olive, acme, issued):
 
 @pytest.mark.parametrize("role", ["developer", "viewer"])
 def test_only_owners_invite(acme, role):
-    user = User.objects.create_user("eve", "eve@example.com", PASSWORD)
-    Member.objects.create(tenant=acme, user=user, role=role)
-    client = browser(user)
+    client = browser(make_member(acme, "eve", role))
     assert client.get("/admin/tenants/invitation/").status_code == 403
     assert client.post("/admin/tenants/invitation/add/", {"email": "x@example.com", "role": "owner"}).status_code == 403
 

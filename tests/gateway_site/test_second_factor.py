@@ -22,38 +22,12 @@ from fido2.utils import websafe_encode
 
 from gateway_site.sign_in_rules import METHODS, Demand, demand
 from tenants.models import ApiKey, Member, Tenant, User
+from tests.gateway_site.people import PASSWORD
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_attempts_yet")]
 
-PASSWORD = "a rather long password"
 APP = "/admin/security/app/"
 REQUIRED = "/admin/security/required/"
-
-
-@pytest.fixture(autouse=True)
-def no_attempts_yet(stores: Any) -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def acme(db: None) -> Tenant:
-    return Tenant.objects.create(slug="acme", name="Acme")
-
-
-@pytest.fixture
-def bob(acme: Tenant) -> User:
-    return member("bob", acme)
-
-
-@pytest.fixture
-def charlie(db: None) -> User:
-    return member("charlie", Tenant.objects.create(slug="other", name="Other"))
-
-
-def member(name: str, tenant: Tenant) -> User:
-    user = User.objects.create_user(name, f"{name}@example.com", PASSWORD)
-    Member.objects.create(tenant=tenant, user=user, role="owner")
-    return user
 
 
 def signed_in(user: User) -> Client:

@@ -6,45 +6,18 @@ from typing import Any
 
 import pytest
 from allauth.usersessions.models import UserSession
-from django.core.cache import cache
 from django.test import Client
 
 from gateway_site.sign_in_pages import browser_name
 from gateway_site.sign_in_rules import SEEN_AT
 from tenants.models import Member, Tenant, User
+from tests.gateway_site.people import PASSWORD
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_attempts_yet")]
 
 SESSIONS = "/admin/security/sessions/"
-PASSWORD = "a rather long password"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1"
-
-
-@pytest.fixture(autouse=True)
-def no_attempts_yet(stores: Any) -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def acme(db: None) -> Tenant:
-    return Tenant.objects.create(slug="acme", name="Acme")
-
-
-@pytest.fixture
-def bob(acme: Tenant) -> User:
-    return member_of(acme, "bob")
-
-
-@pytest.fixture
-def charlie(db: None) -> User:
-    return member_of(Tenant.objects.create(slug="charlies"), "charlie")
-
-
-def member_of(tenant: Tenant, name: str) -> User:
-    user = User.objects.create_user(name, f"{name}@example.com", PASSWORD)
-    Member.objects.create(tenant=tenant, user=user, role="owner")
-    return user
 
 
 def signed_in(user: User, agent: str = FIREFOX) -> Client:

@@ -124,11 +124,6 @@ def provider(settings: Any, stores: Any) -> Iterator[Provider]:
 
 
 @pytest.fixture
-def acme(db: None) -> Tenant:
-    return Tenant.objects.create(slug="acme", name="Acme")
-
-
-@pytest.fixture
 def bob(acme: Tenant) -> User:
     user = User.objects.create_user("bob", "Bob@acme.example", "a rather long password")
     Member.objects.create(tenant=acme, user=user, role="owner")

@@ -27,6 +27,7 @@ from gateway_site.supervisor import (
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 15.0
+STOPPING = "Stopping: what is under way may end first; Ctrl-C again stops at once"
 
 CHILD = """
 import os, signal, sys, time
@@ -208,6 +209,9 @@ def test_ctrl_c_exits_with_success(supervise):
     supervised = supervise("supervisor.start(service('web'))")
     supervised.wait_for("web started")
     assert supervised.stop(signal.SIGINT) == 0
+    begins, ends = supervised.log()
+    assert (begins["event"], ends["event"]) == (STOPPING, "Stopped")
+    assert 0 <= ends["seconds"] < PATIENCE_SECONDS
 
 
 def test_a_killed_child_is_started_again_and_the_log_says_how_it_died(supervise):
@@ -267,7 +271,7 @@ def test_a_deaf_child_is_killed_after_its_time(supervise):
     supervised.wait_for("web started")
     assert supervised.stop() == 0
     assert not is_alive(supervised.pids("web")[0])
-    assert [line["event"] for line in supervised.log()] == ["Did not stop in time and is killed"]
+    assert [line["event"] for line in supervised.log()] == [STOPPING, "Did not stop in time and is killed", "Stopped"]
 
 
 def test_a_second_ctrl_c_kills_at_once(supervise):
@@ -277,7 +281,7 @@ def test_a_second_ctrl_c_kills_at_once(supervise):
     )
     supervised.wait_for("store started", "web started")
     supervised.process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    until(lambda: [line["event"] for line in supervised.log()] == [STOPPING], supervised)
     began = time.monotonic()
     assert supervised.stop(signal.SIGINT) == 0
     assert time.monotonic() - began < 3
@@ -291,6 +295,21 @@ def test_children_do_not_outlive_a_killed_supervisor(supervise):
     supervised.stop(signal.SIGKILL)
     supervised.wait_for("store stopped", "web stopped")
     until(lambda: not any(is_alive(supervised.pids(name)[0]) for name in ("store", "web")))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells children of their parent's death")
+def test_a_gateway_that_tests_have_started_does_not_outlive_them():
+    script = (
+        "import subprocess, sys, time; from tests.gateway.stack import dying_with_us\n"
+        "command = dying_with_us(sys.executable, '-c', 'import time; time.sleep(60)')\n"
+        "print(subprocess.Popen(command, start_new_session=True).pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as tests:
+        assert tests.stdout is not None
+        pid = int(tests.stdout.readline())
+        assert is_alive(pid)
+        tests.kill()
+    until(lambda: not is_alive(pid))
 
 
 def test_a_terminals_ctrl_c_reaches_the_supervisor_only(supervise):

@@ -7,7 +7,6 @@ import pytest
 import redis
 
 from routing.snapshot import Deployment, LiveDeployment, LiveRoute, LiveTarget, Provider, Route, Secrets, Target
-from tests.gateway_site.infra.own_valkey import OwnValkey, own_valkey
 
 type MakeDeployment = Callable[..., LiveDeployment]
 type MakeRoute = Callable[..., LiveRoute]
@@ -55,15 +54,7 @@ def _empty_valkey(request: pytest.FixtureRequest) -> None:
             client.flushall()
 
 
-@pytest.fixture(scope="module")
-def own_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnValkey]:
-    with own_valkey(tmp_path_factory.mktemp("own")) as server:
-        yield server
-
-
 @pytest.fixture
-def own_server(own_process: OwnValkey) -> OwnValkey:
-    """A Valkey that tests of one file may mistreat, emptied; each leaves it running."""
-    with redis.Redis.from_url(own_process.url) as client:
-        client.flushall()
-    return own_process
+def client(stores: tuple[str, str]) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(stores[1]) as client:
+        yield client

@@ -52,6 +52,22 @@ def test_a_dry_run_publishes_nothing_and_makes_no_keys(file: Path):
     assert not ConfigRevision.objects.exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["apply", "dry-run"])
+def test_the_command_says_what_has_no_effect_yet(file: Path, options: tuple[str, ...]):
+    silent = run(file, "--dry-run")
+    assert "no effect" not in silent
+    switches = "cache: {exact: true, ttl: 60}, collapse_identical: true"
+    routes = f"routes: [{{alias: kept, {switches}, targets: [{{deployment: d}}]}}]\n"
+    upstreams = "providers: [{slug: p, adapter: openai}]\ndeployments: [{slug: d, provider: p, model: m}]\n"
+    file.write_text(upstreams + routes)
+    for _ in range(2):  # also where nothing changes
+        said = [line for line in run(file, *options).splitlines() if "no effect" in line]
+        assert said == [
+            f"Route kept: {name} is stored and has no effect yet: this version keeps no answers."
+            for name in ("cache.exact", "collapse_identical")
+        ]
+
+
 def test_the_command_lists_the_errors_and_fails(file: Path):
     file.write_text("providers:\n  - slug: a\n    adapter: opnai\n    retries: 1\n")
     err = StringIO()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,9 +23,9 @@ from routing import health_events
 from routing.health import DeploymentHealth, HealthBoard
 from routing.health_sharing import SCRIPTS, SLOT_KEY, TALLY_SECONDS, HealthSharing
 from routing.models import HealthEvent
-from routing.runtime import Runtime
 from routing.tasks import drain_health_events, purge_health_events
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
+from tests.routing.runtimes import runtime_at
 
 SETTINGS = {"enabled": True, "failures": 4, "window": 60.0, "open_for": 60.0, "half_open_successes": 2}
 QUIET_SECONDS = 0.3
@@ -93,13 +93,6 @@ async def tell_tallies(worker: Worker) -> None:
         with suppress(StoreUnavailable):
             await worker.sharing.tell_tallies()
         await asyncio.sleep(TALLY_SECONDS)
-
-
-@pytest.fixture
-def client(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture
@@ -364,11 +357,7 @@ async def test_a_breaker_that_may_be_tried_is_half_open_to_the_metric(hasty):
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_running_worker_hears_of_others_and_shares_the_slot(client, stores, tmp_path):
-    runtime = Runtime(
-        valkey_url=stores[1], state_dir=tmp_path, peppers=[], cache_size=10, cache_seconds=10, seal_secrets=["secret"]
-    )
-    await runtime.open()
-    try:
+    async with runtime_at(tmp_path, stores[1]) as runtime:
         entry = runtime.health.of("gpt", "openai")
         entry.configure({**SETTINGS, "open_for": 0.2}, {})
         await eventually(lambda: client.pubsub_numsub(CHANNEL)[0][1] == 1)
@@ -383,8 +372,6 @@ async def test_a_running_worker_hears_of_others_and_shares_the_slot(client, stor
             assert await runtime.take_slot(deployment)
             runtime.give_back_slot(deployment)
             await eventually(lambda: not client.exists(SLOT_KEY.format("gpt")))
-    finally:
-        await runtime.aclose()
 
 
 # --- Into the database ---------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -32,12 +32,6 @@ from tests.routing.catalogue import CREDENTIAL, Catalogue, make_catalogue
 
 pytestmark = pytest.mark.django_db
 commits = pytest.mark.django_db(transaction=True)  # what happens after a commit, or in other connections
-
-
-@pytest.fixture
-def client(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        yield client
 
 
 @pytest.fixture
@@ -321,13 +315,26 @@ def test_how_a_provider_is_reached_is_published_and_its_secrets_are_only_named(c
     assert published.catalogue == ("gpt-5", "gpt-6")
 
 
-def test_what_an_upstream_says_of_its_model_is_only_named(catalogue):
+def test_what_an_upstream_says_of_its_model_is_told_as_far_as_it_matters(catalogue):
     before = compile_snapshot()
-    Deployment.objects.update(capabilities={"max_tokens": 64_000, "capabilities": None}, capabilities_of="gpt-5")
+    said = {"max_tokens": 64_000, "capabilities": None}
+    Deployment.objects.update(capabilities=said | {"display_name": "Five"}, capabilities_of="gpt-5")
     after = compile_snapshot()
     assert after.deployments[0].capabilities == {"max_tokens": 64_000, "capabilities": None}
-    assert differences(before, after) == ["~ deployment openai-large: capabilities (set)"]
+    assert differences(before, after) == ["~ deployment openai-large: upstream tells max_output_tokens none → 64000"]
     assert decode(encode(after)) == after
+
+    said["capabilities"] = {"thinking": {"types": {"enabled": True, "adaptive": {"supported": False}}}}
+    Deployment.objects.update(capabilities=said)
+    assert differences(after, compile_snapshot()) == [
+        '~ deployment openai-large: upstream tells thinking ["adaptive", "disabled", "enabled"] → ["enabled"]'
+    ]
+
+
+def test_what_says_no_more_than_the_models_name_is_no_change(catalogue):
+    before = compile_snapshot()
+    Deployment.objects.update(capabilities={"capabilities": None, "display_name": "Five"}, capabilities_of="gpt-5")
+    assert compile_snapshot() == before
 
 
 def test_what_an_upstream_said_of_another_model_is_not_published(catalogue):

@@ -1,14 +1,11 @@
 """What workers say of themselves, and who reads it: over a real Valkey that is killed and comes back."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 from time import perf_counter, time
 
 import msgspec
 import pytest
 import redis
-from django.conf import settings
 
 from gateway_site.infra.valkey import HotValkey
 from routing.health import HealthBoard
@@ -24,16 +21,10 @@ from routing.report import (
     read_reports,
     withdraw_report,
 )
-from routing.runtime import Runtime
 from routing.services import publish
 from tests.gateway_site.infra.own_valkey import eventually
 from tests.routing.catalogue import make_catalogue
-
-
-@pytest.fixture
-def client(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        yield client
+from tests.routing.runtimes import runtime_at
 
 
 @pytest.fixture
@@ -126,30 +117,11 @@ def test_a_report_is_cheap(make_deployment):
 # --- Workers -------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def worker(state_dir: Path, name: str, url: str | None = None) -> AsyncIterator[Runtime]:
-    """A worker of another name: here all of them have one process id."""
-    runtime = Runtime(
-        valkey_url=url or settings.VALKEY_URL,
-        state_dir=state_dir / name,
-        peppers=settings.TOLLGATE_KEY_PEPPERS,
-        cache_size=100,
-        cache_seconds=60,
-        seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
-    )
-    runtime.worker = name
-    await runtime.open()
-    try:
-        yield runtime
-    finally:
-        await runtime.aclose()
-
-
 @pytest.mark.django_db(transaction=True)
 async def test_workers_report_themselves_and_know_how_many_they_are(client, tmp_path):
-    async with worker(tmp_path, "a-1") as first:
+    async with runtime_at(tmp_path / "a", worker="a-1") as first:
         await eventually(lambda: read_reports(client))
-        async with worker(tmp_path, "b-2") as second:
+        async with runtime_at(tmp_path / "b", worker="b-2") as second:
             await eventually(lambda: first.peers == second.peers == 2)
             assert [report.worker for report in await fetch_reports(first.valkey)] == ["a-1", "b-2"]
         await eventually(lambda: first.peers == 1)
@@ -160,7 +132,7 @@ async def test_workers_report_themselves_and_know_how_many_they_are(client, tmp_
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_report_says_which_revision_runs(client, tmp_path):
-    async with worker(tmp_path, "a-1"):
+    async with runtime_at(tmp_path / "a", worker="a-1"):
         from gateway_site.infra.threads import run_query
 
         def change() -> int:
@@ -173,7 +145,8 @@ async def test_a_report_says_which_revision_runs(client, tmp_path):
 
 @pytest.mark.django_db(transaction=True)
 async def test_it_reports_again_when_valkey_was_killed_and_keeps_what_it_knew(own_server, tmp_path):
-    async with worker(tmp_path, "a-1", own_server.url) as first, worker(tmp_path, "b-2", own_server.url):
+    one, other = (runtime_at(tmp_path / name, own_server.url, worker=name) for name in ("a-1", "b-2"))
+    async with one as first, other:
         await eventually(lambda: first.peers == 2)
         own_server.kill()
         await eventually(lambda: not first.valkey.is_connected)

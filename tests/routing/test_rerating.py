@@ -11,15 +11,15 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Sum
 
 from providers.models import Deployment, ModelPrice, Provider
 from routing import rerating
 from routing.rerating import LOCK, Period, Rerated, rerate
-from tenants.ledger import write_records
 from tenants.models import Budget, BudgetSpend, Tenant, UsageDay, UsageHour, UsageRecord
 from tenants.usage_event import UsageEvent
+from tests.tenants.ledger_events import write
 
 pytestmark = pytest.mark.django_db(transaction=True)  # the ledger has temporary tables in each transaction
 
@@ -70,11 +70,6 @@ def event(tenant: Tenant, moment: datetime = NOON, **facts: Any) -> UsageEvent:
     return UsageEvent(**{**defaults, **facts})
 
 
-def store(*events: UsageEvent) -> None:
-    with transaction.atomic():
-        write_records(events)
-
-
 def corrections() -> list[UsageRecord]:
     return list(UsageRecord.objects.filter(corrects__isnull=False).order_by("started_at", "request_id"))
 
@@ -86,7 +81,7 @@ def billed(tenant: Tenant, currency: str = "USD") -> Decimal:
 
 def test_what_was_unpriced_is_billed_under_the_price_it_has_now(alice: Tenant, charlie: Tenant, gpt: Deployment):
     original = event(alice, budgets=["1.0:0"])
-    store(original, event(charlie, deployment="another"))
+    write(original, event(charlie, deployment="another"))
     sell(gpt, input=2, output=4)
     sell(gpt, side="cost", input=1, output=3)
     done = rerate(MARCH, apply=True)
@@ -103,7 +98,7 @@ def test_what_was_unpriced_is_billed_under_the_price_it_has_now(alice: Tenant, c
 
 
 def test_the_original_stays_as_it_was(alice: Tenant, gpt: Deployment):
-    store(event(alice, cost=Decimal("99.5"), cost_status="exact"))
+    write(event(alice, cost=Decimal("99.5"), cost_status="exact"))
     before = UsageRecord.objects.values().get()
     sell(gpt, input=2, output=4)
     rerate(MARCH, apply=True)
@@ -112,7 +107,7 @@ def test_the_original_stays_as_it_was(alice: Tenant, gpt: Deployment):
 
 
 def test_a_second_run_writes_nothing(alice: Tenant, gpt: Deployment):
-    store(*(event(alice, NOON + timedelta(minutes=n)) for n in range(5)))
+    write(*(event(alice, NOON + timedelta(minutes=n)) for n in range(5)))
     sell(gpt, input=2, output=4)
     assert rerate(MARCH, apply=True).corrections == 5
     assert rerate(MARCH, apply=True).corrections == 0
@@ -120,7 +115,7 @@ def test_a_second_run_writes_nothing(alice: Tenant, gpt: Deployment):
 
 
 def test_a_price_that_is_corrected_again_is_corrected_by_the_difference(alice: Tenant, gpt: Deployment):
-    store(event(alice))
+    write(event(alice))
     price = sell(gpt, input=2, output=4)
     rerate(MARCH, apply=True)
     price.input = Decimal(1)
@@ -131,7 +126,7 @@ def test_a_price_that_is_corrected_again_is_corrected_by_the_difference(alice: T
 
 
 def test_without_being_told_to_it_writes_nothing(alice: Tenant, gpt: Deployment):
-    store(event(alice))
+    write(event(alice))
     sell(gpt, input=2, output=4)
     done = rerate(MARCH, apply=False)
     assert done.corrections == 1
@@ -140,7 +135,7 @@ def test_without_being_told_to_it_writes_nothing(alice: Tenant, gpt: Deployment)
 
 
 def test_each_record_is_rated_by_the_price_of_its_own_moment(alice: Tenant, gpt: Deployment):
-    store(event(alice, NOON), event(alice, NOON + timedelta(days=2)), event(alice, NOON - timedelta(days=2)))
+    write(event(alice, NOON), event(alice, NOON + timedelta(days=2)), event(alice, NOON - timedelta(days=2)))
     sell(gpt, since=NOON - timedelta(days=1), input=1, output=1)
     sell(gpt, since=NOON + timedelta(days=1), input=2, output=2)
     done = rerate(MARCH, apply=True)
@@ -149,7 +144,7 @@ def test_each_record_is_rated_by_the_price_of_its_own_moment(alice: Tenant, gpt:
 
 
 def test_rollups_follow_and_count_no_request_twice(alice: Tenant, gpt: Deployment):
-    store(event(alice), event(alice))
+    write(event(alice), event(alice))
     sell(gpt, input=2, output=4)
     rerate(MARCH, apply=True)
     for rollup in (UsageHour, UsageDay):
@@ -168,14 +163,14 @@ def test_rollups_follow_and_count_no_request_twice(alice: Tenant, gpt: Deploymen
     ],
 )
 def test_what_was_not_to_be_paid_for_is_not_billed_afterwards(alice: Tenant, gpt: Deployment, facts: dict[str, Any]):
-    store(event(alice, **facts))
+    write(event(alice, **facts))
     sell(gpt, input=2, output=4, per_request=100)
     assert rerate(MARCH, apply=True).corrections == 0
 
 
 def test_every_unit_and_the_service_tier_are_rated(alice: Tenant, gpt: Deployment):
     units = {"audio_input_tokens": 4, "images": 2, "seconds": "1.5", "characters": 3}
-    store(event(alice, units=units, service_tier="batch", reasoning_tokens=2, cache_read_tokens=6))
+    write(event(alice, units=units, service_tier="batch", reasoning_tokens=2, cache_read_tokens=6))
     sell(
         gpt,
         input=1,
@@ -194,7 +189,7 @@ def test_every_unit_and_the_service_tier_are_rated(alice: Tenant, gpt: Deploymen
 
 
 def test_what_costs_less_than_a_nano_is_no_difference(alice: Tenant, gpt: Deployment):
-    store(event(alice, cost=Decimal("40.0000000004"), cost_status="exact"))
+    write(event(alice, cost=Decimal("40.0000000004"), cost_status="exact"))
     sell(gpt, input=2, output=4)
     assert rerate(MARCH, apply=True).corrections == 0
 
@@ -203,7 +198,7 @@ def test_only_the_tenant_and_the_deployment_that_were_named(alice: Tenant, charl
     other = Deployment.objects.create(slug="other", provider=gpt.provider, model="o")
     for deployment in (gpt, other):
         sell(deployment, input=1, output=1)
-    store(*(event(tenant, deployment=slug) for tenant in (alice, charlie) for slug in ("gpt", "other")))
+    write(*(event(tenant, deployment=slug) for tenant in (alice, charlie) for slug in ("gpt", "other")))
     call_command("rerate", "--from=2026-03-01", "--to=2026-03-31", "--tenant=alice", "--apply", stdout=StringIO())
     assert (billed(alice), billed(charlie)) == (30, 0)
     call_command("rerate", "--from=2026-03-01", "--to=2026-03-31", "--deployment=other", "--apply", stdout=StringIO())
@@ -213,7 +208,7 @@ def test_only_the_tenant_and_the_deployment_that_were_named(alice: Tenant, charl
 def test_the_days_that_are_named_are_in_it_to_their_ends(alice: Tenant, gpt: Deployment):
     edges = [datetime(2026, 3, 14, tzinfo=UTC), datetime(2026, 3, 15, 23, 59, 59, 999_999, tzinfo=UTC)]
     outside = [edges[0] - timedelta(microseconds=1), edges[1] + timedelta(microseconds=1)]
-    store(*(event(alice, moment) for moment in edges + outside))
+    write(*(event(alice, moment) for moment in edges + outside))
     sell(gpt, input=1, output=1)
     said = StringIO()
     call_command("rerate", "--from=2026-03-14", "--to=2026-03-15", "--apply", stdout=said)
@@ -244,7 +239,7 @@ def test_what_is_sold_in_another_currency_now_is_taken_back_and_billed_in_that(a
         Budget.objects.create(tenant=alice, amount=1000, currency=currency) for currency in ("USD", "EUR")
     )
     counters = [f"{dollars.pk}.0:0", f"{euros.pk}.0:0"]
-    store(event(alice, cost=Decimal(50), cost_price=Decimal(20), cost_status="exact", budgets=counters[:1]))
+    write(event(alice, cost=Decimal(50), cost_price=Decimal(20), cost_status="exact", budgets=counters[:1]))
     sell(gpt, input=2, output=4, currency="EUR")
     sell(gpt, side="cost", input=1, output=1, currency="EUR")
     assert rerate(MARCH, apply=True).corrections == 2
@@ -262,7 +257,7 @@ def test_a_hard_budget_is_not_billed_beyond_its_limit(alice: Tenant, gpt: Deploy
     hard = Budget.objects.create(tenant=alice, amount=100, period="total")
     soft = Budget.objects.create(tenant=alice, amount=10, period="total", is_hard=False)
     counters = [f"{hard.pk}.0:0", f"{soft.pk}.0:0"]
-    store(*(event(alice, NOON + timedelta(seconds=n), budgets=counters) for n in range(4)))
+    write(*(event(alice, NOON + timedelta(seconds=n), budgets=counters) for n in range(4)))
     sell(gpt, input=2, output=4)  # 40 for each
     done = rerate(MARCH, apply=True)
     assert [(row.cost, row.written_off) for row in corrections()] == [(40, 0), (40, 0), (20, 20), (0, 40)]
@@ -280,7 +275,7 @@ def test_a_dry_run_finds_the_same_as_the_run(alice: Tenant, gpt: Deployment, mon
         for n in range(5)
         for second in range(2)
     ]
-    store(*events)
+    write(*events)
     sell(gpt, input=2, output=4)
     planned = rerate(MARCH, apply=False)
     done = rerate(MARCH, apply=True)
@@ -291,7 +286,7 @@ def test_a_dry_run_finds_the_same_as_the_run(alice: Tenant, gpt: Deployment, mon
 
 
 def test_what_was_written_off_is_billed_to_nobody_when_prices_fall(alice: Tenant, gpt: Deployment):
-    store(event(alice, cost=Decimal(30), written_off=Decimal(50), cost_status="exact"))
+    write(event(alice, cost=Decimal(30), written_off=Decimal(50), cost_status="exact"))
     price = sell(gpt, input=2, output=4)  # 40 instead of 80
     rerate(MARCH, apply=True)
     assert [(row.cost, row.written_off) for row in corrections()] == [(0, -40)]
@@ -305,7 +300,7 @@ def test_what_was_written_off_is_billed_to_nobody_when_prices_fall(alice: Tenant
 def test_what_is_given_back_can_be_spent_by_the_next(alice: Tenant, gpt: Deployment):
     budget = Budget.objects.create(tenant=alice, amount=50, period="total")
     counter = f"{budget.pk}.0:0"
-    store(
+    write(
         event(alice, cost=Decimal(50), cost_status="exact", budgets=[counter]),
         event(alice, NOON + timedelta(seconds=1), budgets=[counter]),
     )
@@ -320,7 +315,7 @@ def test_what_is_given_back_can_be_spent_by_the_next(alice: Tenant, gpt: Deploym
 
 def _rerate_in_batches(events: Sequence[UsageEvent], monkeypatch: pytest.MonkeyPatch) -> Rerated:
     monkeypatch.setattr(rerating, "BATCH", 7)
-    store(*events)
+    write(*events)
     return rerate(MARCH, apply=True)
 
 
@@ -342,6 +337,8 @@ def test_two_cannot_run_at_once(alice: Tenant, gpt: Deployment):
             cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         with pytest.raises(CommandError, match="under way"):
             call_command("rerate", "--from=2026-03-01", "--to=2026-03-31", "--apply")
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])  # a server notices a closed connection later
     finally:
         other.close()
     call_command("rerate", "--from=2026-03-01", "--to=2026-03-31", "--apply", stdout=StringIO())

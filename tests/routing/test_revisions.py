@@ -1,7 +1,6 @@
 """Drafts, approval by a second person, and roll backs that are pinned: alice changes, bob approves, charlie looks on."""
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -36,12 +35,6 @@ from tests.gateway_site.infra.own_valkey import OwnValkey
 from tests.routing.catalogue import Catalogue, make_catalogue
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        yield client
 
 
 @pytest.fixture

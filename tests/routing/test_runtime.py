@@ -14,7 +14,6 @@ import msgspec
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from django.conf import settings
 from django.db import connections
 
 from gateway_site.infra.threads import run_query
@@ -36,14 +35,9 @@ from tenants.usage_event import decode as read_event
 from tenants.usage_event import encode as write_event
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
 from tests.routing.catalogue import CREDENTIAL, Catalogue, make_catalogue
+from tests.routing.runtimes import runtime_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def client(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        yield client
 
 
 @pytest.fixture
@@ -52,23 +46,6 @@ def catalogue() -> Catalogue:
     catalogue = make_catalogue()
     publish()
     return catalogue
-
-
-@asynccontextmanager
-async def runtime_at(state_dir: Path, url: str | None = None) -> AsyncIterator[Runtime]:
-    runtime = Runtime(
-        valkey_url=url or settings.VALKEY_URL,
-        state_dir=state_dir,
-        peppers=settings.TOLLGATE_KEY_PEPPERS,
-        cache_size=1_000,
-        cache_seconds=600,
-        seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
-    )
-    await runtime.open()
-    try:
-        yield runtime
-    finally:
-        await runtime.aclose()
 
 
 @asynccontextmanager

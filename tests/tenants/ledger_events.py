@@ -9,11 +9,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import redis
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDay, TruncHour
 
-from tenants.ledger import GROUP, spend_by_counter
+from tenants.ledger import GROUP, spend_by_counter, write_records
 from tenants.limits.admission import USAGE_STREAM
 from tenants.models import BudgetSpend, UsageDay, UsageEndUserDay, UsageHour, UsageRecord
 from tenants.models.ledger import TOKEN_FIELDS
@@ -84,6 +84,12 @@ def random_events(number: int, *, seed: int, tenants: tuple[int, ...] = (1, 2), 
         )
         for _ in range(number)
     ]
+
+
+def write(*events: UsageEvent) -> None:
+    """Have them in the ledger, without Valkey."""
+    with transaction.atomic():
+        write_records(events)
 
 
 def append(client: redis.Redis, *events: UsageEvent | bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,10 +19,9 @@ from tenants.alert_messages import deliver_messages, send_test
 from tenants.alert_readings import read_all
 from tenants.alert_rules import LOCK, judge_rules, present_value
 from tenants.alerting import Gauges, Reading
-from tenants.ledger import write_records
 from tenants.models import AlertChannel, AlertIncident, AlertMessage, AlertRule, AlertSilence, ApiKey, Tenant, User
-from tenants.usage_event import UsageEvent
 from tenants.webhooks import NotDelivered
+from tests.tenants.ledger_events import event, write
 from tests.tenants.receivers import Mailbox, Receiver, running
 
 pytestmark = pytest.mark.django_db
@@ -36,16 +34,11 @@ SECRET = "whsec_the-operators-own-secret"
 
 def use(tenant: Tenant, ago: int = 1, count: int = 1, **facts: Any) -> None:
     """Book requests that began so many minutes ago."""
-    values: dict[str, Any] = {
+    values = {
         "tenant_id": tenant.pk,
         "api_key_id": 999_999,
-        "dialect": "openai_chat",
-        "alias": "smart",
         "provider": "anthropic",
         "deployment": "claude",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
         "latency_ms": 1_000,
         "first_token_ms": 100,
         "input_tokens": 60,
@@ -53,9 +46,7 @@ def use(tenant: Tenant, ago: int = 1, count: int = 1, **facts: Any) -> None:
         "output_tokens": 20,
         "cost": Decimal("0.5"),
     }
-    at = (NOW - ago * MINUTE).timestamp()
-    with transaction.atomic():
-        write_records([UsageEvent(request_id=uuid.uuid4().hex, started_at=at, **values | facts) for _ in range(count)])
+    write(*(event(NOW - ago * MINUTE, **values | facts) for _ in range(count)))
 
 
 def rule(tenant: Tenant | None = None, channels: tuple[AlertChannel, ...] = (), **values: Any) -> AlertRule:

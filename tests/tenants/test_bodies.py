@@ -180,12 +180,6 @@ def wait_in(client: redis.Redis, *waiting: KeptBody) -> None:
         client.xadd(STREAM, {"body": seal(body)})
 
 
-@pytest.fixture
-def client(valkey_url: str) -> Any:
-    with redis.Redis.from_url(valkey_url) as client:
-        yield client
-
-
 @pytest.mark.django_db
 def test_the_drain_redacts_encrypts_and_stores(client: redis.Redis, alice: Tenant):
     body = kept(alice, f"alice@example.com has {KEY}")

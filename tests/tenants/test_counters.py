@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import count
 from time import time
 from typing import Any
 
@@ -16,13 +15,12 @@ from django.db import connection
 from gateway_site.infra.valkey import StoreUnavailable, ThreadValkey
 from tenants import counters, ledger_proof
 from tenants.ledger import drain
-from tenants.limits.admission import COUNTED, USAGE_STREAM
+from tenants.limits.admission import COUNTED
 from tenants.limits.periods import counter_name, slot_start
 from tenants.models import Budget, BudgetSpend, Tenant, UsageDay, UsageRecord
-from tenants.usage_event import UsageEvent, encode
+from tests.tenants.ledger_events import append, event
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ids = count(1)
 
 
 @pytest.fixture
@@ -49,24 +47,8 @@ def counter_of(budget: Budget, *, end_user: str = "", resets: int | None = None)
 def use(client: redis.Redis, budget: Budget, dollars: str, **facts: Any) -> None:
     """Let a request be settled: its event waits in the stream, and Valkey has charged it if budgets are counted."""
     counter = facts.pop("counter", None) or counter_of(budget, end_user=facts.get("end_user", ""))
-    event = UsageEvent(
-        **{
-            "request_id": f"{next(ids):032x}",
-            "started_at": time(),
-            "tenant_id": budget.tenant_id,
-            "api_key_id": 1,
-            "dialect": "openai_chat",
-            "alias": "smart",
-            "status": 200,
-            "outcome": "served",
-            "cost_status": "exact",
-            "latency_ms": 1,
-            "cost": Decimal(dollars),
-            "budgets": [counter],
-            **facts,
-        }
-    )
-    client.xadd(USAGE_STREAM, {"event": encode(event)})
+    values = {"tenant_id": budget.tenant_id, "cost": Decimal(dollars), "budgets": [counter]}
+    append(client, event(datetime.now(UTC), **values | facts))
     if client.exists(COUNTED):
         found = counters.Slot.of(counter, Decimal(dollars))
         client.hincrby(found.key, found.slot, found.spent)

@@ -18,35 +18,23 @@ from tenants.ledger_proof import verify
 from tenants.models import Tenant, UsageOverviewDay, UsageOverviewHour, UsageTotalDay
 from tenants.models.ledger import ALL_TENANTS
 from tenants.usage_event import UsageEvent, encode
+from tests.tenants.ledger_events import event, write
 
 pytestmark = pytest.mark.django_db
 STARTED = datetime(2026, 3, 12, 9, 30, tzinfo=UTC)
 
 
-def event(tenant: Tenant, **facts: Any) -> UsageEvent:
-    values: dict[str, Any] = {
-        "request_id": uuid.uuid4().hex,
-        "started_at": STARTED.timestamp(),
+def event_of(tenant: Tenant, **facts: Any) -> UsageEvent:
+    values = {
         "tenant_id": tenant.pk,
-        "api_key_id": 1,
-        "dialect": "openai_chat",
-        "alias": "smart",
         "provider": "anthropic",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
         "latency_ms": 1_000,
         "first_token_ms": 100,
         "input_tokens": 10,
         "cost": Decimal("0.5"),
         "cost_price": Decimal("0.2"),
     }
-    return UsageEvent(**values | facts)
-
-
-def store(*events: UsageEvent) -> None:
-    with transaction.atomic():
-        write_records(events)
+    return event(STARTED, **values | facts)
 
 
 def histogram(table: type[Any], tenant_id: int, kind: str = "latency") -> dict[int, int]:
@@ -83,7 +71,7 @@ def test_it_has_no_percentiles_of_nothing():
 @pytest.mark.parametrize("times", [[120], [1, 5_000], list(range(1, 4_000)), [700] * 99 + [90_000]], ids=len)
 @pytest.mark.parametrize("per_cent", [50, 95, 99])
 def test_percentiles_are_right_within_a_tenth(alice, times, per_cent):
-    store(*(event(alice, latency_ms=each) for each in times))
+    write(*(event_of(alice, latency_ms=each) for each in times))
     exact = sorted(times)[max(0, -(-len(times) * per_cent // 100) - 1)]
     found = percentile(histogram(UsageOverviewDay, alice.pk), per_cent)
     assert found is not None
@@ -92,7 +80,7 @@ def test_percentiles_are_right_within_a_tenth(alice, times, per_cent):
 
 @pytest.mark.parametrize("milliseconds", [0, 1, 2_000_000_000])
 def test_no_time_is_too_short_or_too_long(alice, milliseconds):
-    store(event(alice, latency_ms=milliseconds))
+    write(event_of(alice, latency_ms=milliseconds))
     [bucket] = histogram(UsageOverviewHour, alice.pk)
     assert 1 <= bucket <= LAST_BUCKET
 
@@ -101,7 +89,7 @@ def test_no_time_is_too_short_or_too_long(alice, milliseconds):
 
 
 def test_each_request_is_in_its_tenants_row_and_in_that_of_all(alice, charlie):
-    store(event(alice), event(alice, outcome="upstream_failed"), event(charlie, cost_status="unpriced"))
+    write(event_of(alice), event_of(alice, outcome="upstream_failed"), event_of(charlie, cost_status="unpriced"))
     for table in (UsageOverviewHour, UsageOverviewDay):
         rows = {row.tenant_id: row for row in table.objects.all()}
         assert rows.keys() == {ALL_TENANTS, alice.pk, charlie.pk}
@@ -114,37 +102,37 @@ def test_each_request_is_in_its_tenants_row_and_in_that_of_all(alice, charlie):
 
 
 def test_charlie_is_not_in_what_alice_sees(alice, charlie):
-    store(event(charlie, latency_ms=50_000))
+    write(event_of(charlie, latency_ms=50_000))
     assert not UsageOverviewDay.objects.for_tenant(alice.pk).exists()
     assert histogram(UsageOverviewDay, alice.pk) == {}
 
 
 def test_batches_add_up(alice):
     for milliseconds in (100, 100, 9_000, 20):
-        store(event(alice, latency_ms=milliseconds))
+        write(event_of(alice, latency_ms=milliseconds))
     found = histogram(UsageOverviewHour, ALL_TENANTS)
     assert total(found) == 4
     assert max(found.values()) == 2
 
 
 def test_what_has_no_first_token_has_no_time_to_it(alice):
-    store(event(alice, first_token_ms=None), event(alice))
+    write(event_of(alice, first_token_ms=None), event_of(alice))
     assert total(histogram(UsageOverviewDay, alice.pk, "first_token")) == 1
     assert total(histogram(UsageOverviewDay, alice.pk)) == 2
 
 
 def test_corrections_and_lost_requests_have_no_latency(alice):
     correction = {"outcome": "correction", "corrects": uuid.uuid4().hex, "cost": Decimal("-0.1")}
-    store(event(alice, outcome="lost"), event(alice, **correction))
+    write(event_of(alice, outcome="lost"), event_of(alice, **correction))
     row = UsageOverviewDay.objects.for_tenant(alice).get()
     assert (row.requests, row.errors, row.cost) == (1, 1, Decimal("0.4"))
     assert histogram(UsageOverviewDay, alice.pk) == histogram(UsageOverviewDay, alice.pk, "first_token") == {}
 
 
 def test_a_lost_request_that_ends_after_all_is_counted_as_what_it_was(alice):
-    lost = event(alice, outcome="lost", cost=Decimal(0), provider="")
-    store(lost)
-    store(event(alice, request_id=lost.request_id, replaces_lost=True))
+    lost = event_of(alice, outcome="lost", cost=Decimal(0), provider="")
+    write(lost)
+    write(event_of(alice, request_id=lost.request_id, replaces_lost=True))
     row = UsageOverviewDay.objects.for_tenant(alice).get()  # that of the lost one is gone
     assert (row.requests, row.errors, row.provider) == (1, 0, "anthropic")
     assert total(histogram(UsageOverviewDay, alice.pk)) == 1
@@ -152,7 +140,7 @@ def test_a_lost_request_that_ends_after_all_is_counted_as_what_it_was(alice):
 
 
 def test_what_is_drained_twice_counts_once(alice, valkey_url):
-    made = [event(alice, latency_ms=number) for number in range(1, 40)]
+    made = [event_of(alice, latency_ms=number) for number in range(1, 40)]
     with redis.Redis.from_url(valkey_url) as client:
         for _ in range(2):
             for each in made:
@@ -164,13 +152,13 @@ def test_what_is_drained_twice_counts_once(alice, valkey_url):
 
 def test_what_is_rolled_back_counts_nothing(alice):
     with transaction.atomic():
-        write_records([event(alice)])
+        write_records([event_of(alice)])
         transaction.set_rollback(True)
     assert not UsageOverviewDay.objects.exists()
 
 
 def test_the_proof_finds_what_is_wrong_and_mends_it(alice, charlie):
-    store(event(alice, latency_ms=40), event(alice, latency_ms=4_000), event(charlie))
+    write(event_of(alice, latency_ms=40), event_of(alice, latency_ms=4_000), event_of(charlie))
     assert _differences() == []
     before = histogram(UsageOverviewDay, ALL_TENANTS)
     UsageOverviewDay.objects.filter(tenant_id=ALL_TENANTS).update(requests=9, latency=[])

@@ -1,12 +1,10 @@
 """From the usage stream to the ledger: records, their sums by hour, day and end user, and whose they are."""
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
-import redis
 from django.db import connection
 from django.db.models import Sum
 from django.utils import timezone
@@ -19,12 +17,6 @@ from tenants.usage_event import LossRecord, UsageEvent, loss_records
 from tests.tenants.ledger_events import NOON, append, assert_rollups_are_exact, event, is_empty, random_events
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def client(valkey_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(valkey_url) as client:
-        yield client
 
 
 # --- Records and rollups -------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Every event is in the ledger once, whatever happens while it is drained; what cannot be stored holds up no other."""
 
 import random
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -26,12 +25,6 @@ from tests.tenants.ledger_events import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def client(valkey_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(valkey_url) as client:
-        yield client
 
 
 # --- Once ----------------------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
 """What budgets are charged: the cost of their records, once, and what still waits in the stream."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-import redis
 from django.db.models import Sum
 
 from tenants.ledger import REFUSED_STREAM, Pending, drain, drain_lock, pending_spend, spend_by_counter
@@ -23,12 +21,6 @@ from tests.tenants.ledger_events import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def client(valkey_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(valkey_url) as client:
-        yield client
 
 
 # --- Money ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from django.urls import NoReverseMatch, reverse
 from gateway_site.infra.admin import Admin
 from tenants.auditors import GROUP
 from tenants.models import ApiKey, AuditEvent, Member, Project, Tenant, User
-from tests.gateway_site.admin.conftest import Console
+from tests.gateway_site.admin.browsing import Console, member_console, rows
+from tests.gateway_site.people import browser
 
 pytestmark = pytest.mark.django_db
 
@@ -129,9 +130,7 @@ def test_permissions_are_django_s_own(charlie2, tenant):
 
 
 def signed_in(user: User) -> Console:
-    client = Client()
-    client.force_login(user)
-    return Console(client)
+    return Console(browser(user))
 
 
 @pytest.fixture
@@ -139,9 +138,7 @@ def member(tenant: Tenant) -> Any:
     """Signs in somebody with a role in Acme."""
 
     def make(role: str) -> Console:
-        user = User.objects.create_user(f"acme-{role}", f"{role}@acme.example")
-        Member.objects.create(tenant=tenant, user=user, role=role)
-        return signed_in(user)
+        return member_console(tenant, f"acme-{role}", role)
 
     return make
 
@@ -252,8 +249,7 @@ def test_an_owner_picks_no_member_from_the_users_that_there_are(member, tenant, 
     assert owner.get("/admin/tenants/member/add/").status_code == 403
     own = Member.objects.get()
     owner.submit(page_of(own), user=f"{stranger.pk}", role="owner")
-    row = {"members-TOTAL_FORMS": "1", "members-0-user": f"{stranger.pk}", "members-0-role": "owner"}
-    owner.submit(page_of(tenant), **row)
+    owner.submit(page_of(tenant), **rows("members", {"user": f"{stranger.pk}", "role": "owner"}))
     assert Member.objects.get().user.username == "acme-owner"
     query = {"app_label": "tenants", "model_name": "member", "field_name": "user"}
     assert owner.client.get("/admin/autocomplete/", query).status_code == 403

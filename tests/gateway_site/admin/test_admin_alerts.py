@@ -22,11 +22,10 @@ from tenants.models import (
     AlertRule,
     AlertSilence,
     AuditEvent,
-    Member,
     Tenant,
     User,
 )
-from tests.gateway_site.admin.conftest import Console
+from tests.gateway_site.admin.browsing import Console, change, member_console
 from tests.tenants.receivers import Receiver, running
 
 pytestmark = pytest.mark.django_db
@@ -37,26 +36,13 @@ ALL = (RULES, CHANNELS, INCIDENTS, SILENCES)
 SECRET = re.compile(r"whsec_[A-Za-z0-9_-]{43}")
 
 
-def change(item: Any) -> str:
-    return reverse(f"admin:tenants_{item._meta.model_name}_change", args=[item.pk])
-
-
 def action(name: str, item: Any) -> str:
     return reverse(f"admin:tenants_{item._meta.model_name}_{name}", args=[item.pk])
 
 
-def member(tenant: Tenant, role: str) -> Console:
-    user = User.objects.create_user(f"{tenant.slug}-{role}")
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return Console(client)
-
-
 @pytest.fixture
-def charlie(db: None) -> Console:
-    """An owner of another tenant."""
-    return member(Tenant.objects.create(slug="charlie", name="Charlie"), "owner")
+def charlie(charlie: Client) -> Console:
+    return Console(charlie)
 
 
 @pytest.fixture
@@ -238,7 +224,7 @@ def test_an_incident_is_silenced_in_two_clicks(console: Console, alice: User):
 
 
 def test_owners_have_rules_of_their_own_without_the_operators_parts(tenant: Tenant):
-    owner = member(tenant, "owner")
+    owner = member_console(tenant, "owner", "owner")
     fields = owner.fields(f"{RULES}add/")
     assert not {"tenant", "watched_tenant", "provider", "deployment"} & set(fields)
     assert "Ledger lag" not in owner.get(f"{RULES}add/").content.decode()
@@ -256,7 +242,7 @@ def test_owners_have_rules_of_their_own_without_the_operators_parts(tenant: Tena
 @pytest.mark.parametrize("role", ["developer", "viewer"])
 def test_others_look(tenant: Tenant, role: str):
     incident = fire(tenant)
-    someone = member(tenant, role)
+    someone = member_console(tenant, role, role)
     for page in ALL:
         assert someone.get(page).status_code == 200
         assert someone.get(f"{page}add/").status_code == 403

@@ -11,30 +11,13 @@ from django.test import Client
 
 from tenants.admin.api_token import ApiTokenAdmin
 from tenants.api_tokens import create_token, user_of
-from tenants.models import ApiToken, AuditEvent, Member, Project, Tenant, User
+from tenants.models import ApiToken, AuditEvent, Project, Tenant, User
+from tests.gateway_site.people import member_browser
 
 pytestmark = pytest.mark.django_db
 
 TRAIL = "/admin/tenants/auditevent/"
 TOKENS = "/admin/tenants/apitoken/"
-
-
-def owner_of(tenant: Tenant, name: str) -> Client:
-    user = User.objects.create_user(name, password=f"{name}'s long password")
-    Member.objects.create(tenant=tenant, user=user, role="owner")
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def bob(tenant: Tenant) -> Client:
-    return owner_of(tenant, "bob")
-
-
-@pytest.fixture
-def charlie(db: None) -> Client:
-    return owner_of(Tenant.objects.create(slug="charlies", name="Charlie's"), "charlie")
 
 
 def secret_in(response: Any) -> str:
@@ -158,9 +141,6 @@ def test_everything_of_a_form_is_there(console: Any) -> None:
 
 
 def test_a_viewer_has_no_trail_and_no_tokens(tenant: Tenant, errors: Callable[..., Any]) -> None:
-    user = User.objects.create_user("vera", password="vera's long password")
-    Member.objects.create(tenant=tenant, user=user, role="viewer")
-    client = Client()
-    client.force_login(user)
+    client = member_browser(tenant, "vera", "viewer")
     assert client.get(TRAIL).status_code == 403
     assert client.get(TOKENS).status_code == 403

@@ -15,14 +15,11 @@ from django.utils import timezone
 
 from tenants.limits.periods import counter_name, slot_start
 from tenants.models import Budget, BudgetAlert, BudgetSpend, CreditTopUp, Project, Tenant, User
+from tests.gateway_site.admin.browsing import change, rows
 
 BUDGETS = "/admin/tenants/budget/"
 ALERTS = "/admin/tenants/budgetalert/"
 SECRET = re.compile(r"whsec_[A-Za-z0-9_-]{43}")
-
-
-def change(item: Any) -> str:
-    return reverse(f"admin:{item._meta.app_label}_{item._meta.model_name}_change", args=[item.pk])
 
 
 def action(name: str, item: Any) -> str:
@@ -108,13 +105,12 @@ def test_budgets_that_overlap_are_refused_at_the_period(console, tenant, other, 
 def test_rows_that_are_new_together_must_not_overlap_either(console, tenant, errors):
     project = Project.objects.create(tenant=tenant, slug="web")
     row = {"amount": "1", "currency": "USD", "period": "month"}
-    rows = {f"budgets-{number}-{name}": value for number in range(3) for name, value in row.items()}
-    rows |= {"budgets-TOTAL_FORMS": "3", "budgets-1-project": project.pk}
-    assert set(errors(console.submit(change(tenant), **rows))) == {"budgets-2-period"}
+    new = rows("budgets", row, row | {"project": project.pk}, row)
+    assert set(errors(console.submit(change(tenant), **new))) == {"budgets-2-period"}
     assert not Budget.objects.exists()
-    assert console.submit(change(tenant), **rows, **{"budgets-2-rolling_days": "7"}).status_code == 200
-    rows |= {"budgets-2-period": "rolling", "budgets-2-rolling_days": "7"}
-    assert console.submit(change(tenant), **rows).status_code == 302
+    assert console.submit(change(tenant), **new, **{"budgets-2-rolling_days": "7"}).status_code == 200
+    new |= {"budgets-2-period": "rolling", "budgets-2-rolling_days": "7"}
+    assert console.submit(change(tenant), **new).status_code == 302
     assert Budget.objects.count() == 3
 
 

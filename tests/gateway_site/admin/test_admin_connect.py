@@ -13,23 +13,15 @@ from django.test import Client
 from providers.models import Deployment, Provider
 from routing.models import ModelAlias, Route, RouteTarget
 from routing.services import publish
-from tenants.models import ApiKey, Member, Tenant, User
+from tenants.models import ApiKey, Tenant, User
 from tenants.services import create_key
-from tests.gateway_site.admin.conftest import Console
+from tests.gateway_site.admin.browsing import member_console
 from tests.routing.catalogue import make_catalogue
 
 pytestmark = pytest.mark.django_db
 
 PAGE = "/admin/connect/"
 SECRET = re.compile(r"tg_[A-Za-z0-9]{40}")
-
-
-def member(tenant: Tenant, name: str, role: str) -> Console:
-    user = User.objects.create_user(name, password="a long password of theirs")
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return Console(client)
 
 
 @pytest.fixture
@@ -113,7 +105,7 @@ def test_a_revoked_key_and_a_foreign_one_are_not_filled_in(console, key, other):
 
 @pytest.mark.parametrize("role", ["owner", "developer", "viewer"])
 def test_members_see_their_own(tenant, key, role):
-    browser = member(tenant, "bob", role)
+    browser = member_console(tenant, "bob", role)
     response = browser.get(PAGE)
     assert response.context["tenant"] == tenant
     assert key.hint in response.content.decode()
@@ -123,7 +115,7 @@ def test_members_see_their_own(tenant, key, role):
 def test_charlie_sees_charlies(key, other, tenant):
     add_alias("of-acme-alone", tenant=tenant)
     publish()
-    charlie = member(other, "charlie", "owner")
+    charlie = member_console(other, "charlie", "owner")
     for query in ({}, {"tenant": str(tenant.pk)}, {"key": str(key.pk)}, {"tenant": str(tenant.pk), "key": str(key.pk)}):
         response = charlie.get(PAGE, **query)
         text = response.content.decode()

@@ -7,10 +7,10 @@ import pytest
 from providers.models import Provider
 from providers.simulator.models import MODELS
 from tenants.models import AuditEvent
+from tests.gateway_site.admin.browsing import change
 from tests.gateway_site.admin.upstreams import (
     KEY,
     PROVIDERS,
-    change,
     credential_of,
     free_port,
     running_simulator,

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ModelAlias, Route, RouteTarget
-from tests.gateway_site.admin.upstreams import DEPLOYMENTS, KEY, ROUTES, change, running_simulator, server
+from tests.gateway_site.admin.browsing import change, rows
+from tests.gateway_site.admin.upstreams import DEPLOYMENTS, KEY, ROUTES, running_simulator, server
 
 # --- Deployments and prices --------------------------------------------------------------------------------
 
@@ -23,17 +24,19 @@ def test_it_makes_a_deployment_with_a_price(console, provider):
         slug="gpt",
         model="gpt-5-mini",
         tags="gdpr, prod\ncheap",
-        **{
-            "prices-TOTAL_FORMS": "1",
-            "prices-0-side": "sell",
-            "prices-0-effective_from_0": "2026-01-01",
-            "prices-0-effective_from_1": "00:00:00",
-            "prices-0-currency": "USD",
-            "prices-0-per": "1000000",
-            "prices-0-input": "0.25",
-            "prices-0-output": "2",
-            "prices-0-tiers": '[{"above": 200000, "input": "0.5"}]',
-        },
+        **rows(
+            "prices",
+            {
+                "side": "sell",
+                "effective_from_0": "2026-01-01",
+                "effective_from_1": "00:00:00",
+                "currency": "USD",
+                "per": "1000000",
+                "input": "0.25",
+                "output": "2",
+                "tiers": '[{"above": 200000, "input": "0.5"}]',
+            },
+        ),
     )
     assert response.status_code == 302
     made = Deployment.objects.get()
@@ -54,14 +57,16 @@ def test_a_price_without_a_unit_names_the_field(console, deployment, errors):
     response = console.submit(
         change(deployment),
         dialect="anthropic_messages",
-        **{
-            "prices-TOTAL_FORMS": "1",
-            "prices-0-side": "sell",
-            "prices-0-currency": "dollars",
-            "prices-0-per": "1000000",
-            "prices-0-effective_from_0": "2026-01-01",
-            "prices-0-effective_from_1": "00:00:00",
-        },
+        **rows(
+            "prices",
+            {
+                "side": "sell",
+                "currency": "dollars",
+                "per": "1000000",
+                "effective_from_0": "2026-01-01",
+                "effective_from_1": "00:00:00",
+            },
+        ),
     )
     assert set(errors(response)) == {"dialect", "prices-0-input", "prices-0-currency"}
 
@@ -158,17 +163,11 @@ def test_one_page_maps_a_model_name(console, deployment, tenant):
     response = console.submit(
         f"{ROUTES}add/",
         name="smart",
-        **{
-            "aliases-TOTAL_FORMS": "2",
-            "aliases-0-name": "smart",
-            "aliases-1-name": "claude-*",
-            "aliases-1-tenant": tenant.pk,
-            "targets-TOTAL_FORMS": "1",
-            "targets-0-deployment": deployment.pk,
-            "targets-0-priority": "0",
-            "targets-0-weight": "100",
-            "targets-0-conditions-region": "eu",
-        },
+        **rows("aliases", {"name": "smart"}, {"name": "claude-*", "tenant": tenant.pk}),
+        **rows(
+            "targets",
+            {"deployment": deployment.pk, "priority": "0", "weight": "100", "conditions-region": "eu"},
+        ),
     )
     assert response.status_code == 302
     assert list(ModelAlias.objects.values_list("name", "tenant__slug")) == [("claude-*", "acme"), ("smart", None)]
@@ -180,27 +179,23 @@ def test_wrong_rows_name_their_fields(console, deployment, errors):
         f"{ROUTES}add/",
         name="smart",
         retries="99",
-        **{
-            "aliases-TOTAL_FORMS": "1",
-            "aliases-0-name": "cl*ude",
-            "targets-TOTAL_FORMS": "1",
-            "targets-0-deployment": deployment.pk,
-            "targets-0-priority": "0",
-            "targets-0-weight": "100",
-            "targets-0-conditions-end_user_percent": "300",
-        },
+        **rows("aliases", {"name": "cl*ude"}),
+        **rows(
+            "targets",
+            {"deployment": deployment.pk, "priority": "0", "weight": "100", "conditions-end_user_percent": "300"},
+        ),
     )
     assert set(errors(response)) == {"retries", "aliases-0-name", "targets-0-conditions"}
     assert not Route.objects.exists()
 
 
 def test_a_global_alias_is_not_given_twice(console, errors):
-    rows = {"aliases-TOTAL_FORMS": "2", "aliases-0-name": "smart", "aliases-1-name": "smart"}
-    response = console.submit(f"{ROUTES}add/", name="smart", **rows)
+    twice = rows("aliases", {"name": "smart"}, {"name": "smart"})
+    response = console.submit(f"{ROUTES}add/", name="smart", **twice)
     assert errors(response)["aliases"] == ["The alias 'smart' is given twice."]
     other = Route.objects.create(name="other")
     ModelAlias.objects.create(name="smart", route=other)
-    response = console.submit(f"{ROUTES}add/", name="smart", **rows | {"aliases-TOTAL_FORMS": "1"})
+    response = console.submit(f"{ROUTES}add/", name="smart", **rows("aliases", {"name": "smart"}))
     assert "already exists" in str(errors(response)["aliases-0-__all__"])
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from gateway_site.attention import of_the_gateway
 from providers.models import Provider
-from tenants.ledger import write_records
 from tenants.models import ApiKey, Budget, BudgetAlert, BudgetSpend, Member, Tenant, User
 from tenants.services import create_key
-from tenants.usage_event import UsageEvent
 from tests.gateway_site.facts import deployment, facts, report
+from tests.gateway_site.people import member_browser
+from tests.gateway_site.records import write_record
 
 pytestmark = pytest.mark.django_db
 
@@ -29,17 +28,8 @@ MOST_QUERIES = 30
 
 
 def use(tenant: Tenant, **given: Any) -> None:
-    values: dict[str, Any] = {
-        "request_id": uuid.uuid4().hex,
-        "started_at": datetime.now(UTC).timestamp(),
-        "tenant_id": tenant.pk,
-        "api_key_id": 1,
-        "dialect": "openai_chat",
-        "alias": "smart",
+    values = {
         "provider": "anthropic",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
         "latency_ms": 1_200,
         "first_token_ms": 300,
         "input_tokens": 1_234,
@@ -47,16 +37,7 @@ def use(tenant: Tenant, **given: Any) -> None:
         "cost": Decimal("7.25"),
         "cost_price": Decimal("3.5"),
     }
-    with transaction.atomic():
-        write_records([UsageEvent(**values | given)])
-
-
-def member(tenant: Tenant, name: str = "dana", role: str = "owner") -> Client:
-    user = User.objects.create_user(name)
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return client
+    write_record(tenant, **values | given)
 
 
 def budget(tenant: Tenant, spent: str) -> Budget:
@@ -195,7 +176,7 @@ def test_members_see_their_own_figures_alone(tenant, charlie):
     use(charlie, alias="only-charlies", cost=Decimal("99.99"))
     budget(charlie, "9.5")
     Provider.objects.create(slug="idle", adapter="openai", is_enabled=False)
-    page = member(tenant).get(PAGE)
+    page = member_browser(tenant, "dana").get(PAGE)
     text = page.content.decode()
     assert "7.25" in text
     for part in ("only-charlies", "99.99", "charlie", "Margin", "anthropic", "3.5 ", "3.75", "idle"):
@@ -207,7 +188,7 @@ def test_charlie_sees_nothing_of_acmes_whatever_they_ask(tenant, charlie, role):
     use(tenant, alias="only-acmes")
     budget(tenant, "9.5")
     create_key(tenant=tenant, name="acmes-key", expires_at=timezone.now() + timedelta(days=1))
-    client = member(charlie, role=role)
+    client = member_browser(charlie, "dana", role)
     for query in ("", "?tenant=acme", "?by=tenant", "?model=only-acmes&range=30d", "?provider=anthropic"):
         page = client.get(PAGE + query)
         assert page.status_code == 200
@@ -223,7 +204,7 @@ def test_members_are_told_of_keys_that_expire_and_budgets_that_end(tenant):
     budget(tenant, "9.5")
     key, _ = create_key(tenant=tenant, name="ci")
     ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() + timedelta(days=3, hours=1))
-    text = member(tenant).get(PAGE).content.decode()
+    text = member_browser(tenant, "dana").get(PAGE).content.decode()
     assert "API key ci expires in 3 days" in text
     assert "Nearly spent" in text
     assert "95 %" in text
@@ -231,7 +212,7 @@ def test_members_are_told_of_keys_that_expire_and_budgets_that_end(tenant):
 
 def test_a_members_page_asks_few_times_and_never_for_records(tenant):
     use(tenant)
-    client = member(tenant)
+    client = member_browser(tenant, "dana")
     with CaptureQueriesContext(connection) as asked:
         client.get(PAGE)
     assert len(asked) <= MOST_QUERIES

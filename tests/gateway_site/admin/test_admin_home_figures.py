@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from tenants.models import Budget, Tenant
-from tests.gateway_site.admin.test_admin_home import PAGE, budget, member, use
+from tests.gateway_site.admin.test_admin_home import PAGE, budget, use
+from tests.gateway_site.people import member_browser
 
 pytestmark = pytest.mark.django_db
 
@@ -68,5 +69,5 @@ def test_a_budget_says_when_it_will_be_spent(console, tenant):
     text = console.get(PAGE).content.decode()
     assert "at this rate spent on" in text
     assert "90 %" in text
-    charlie = member(Tenant.objects.create(slug="charlie"), "charlie")
+    charlie = member_browser(Tenant.objects.create(slug="charlie"), "charlie")
     assert "at this rate" not in charlie.get(PAGE).content.decode()

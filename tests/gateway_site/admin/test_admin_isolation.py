@@ -22,7 +22,7 @@ from tenants.admin.scope import ScopedMixin
 from tenants.models import Tenant, User
 from tenants.roles import PERMISSIONS
 from tenants.standing import ACTS_AS, find_standing
-from tests.gateway_site.admin.conftest import form_of
+from tests.gateway_site.admin.browsing import form_of
 from tests.gateway_site.admin.crawl import (
     Marked,
     Visitor,

@@ -19,10 +19,10 @@ from django.utils import timezone
 from providers.models import Deployment
 from routing.models import ModelAlias
 from routing.services import publish
-from tenants.models import ApiKey, Budget, Member, RateLimit, Tenant, UsageDay, User
+from tenants.models import ApiKey, Budget, RateLimit, Tenant, UsageDay
 from tenants.playground_keys import playground_key
 from tenants.services import create_key, has_secret, rotate_key
-from tests.gateway_site.admin.conftest import Console
+from tests.gateway_site.admin.browsing import Console, member_console
 from tests.routing.catalogue import make_catalogue
 
 pytestmark = pytest.mark.django_db
@@ -43,22 +43,14 @@ def secrets_in(response: Any) -> set[str]:
     return set(SECRET.findall(response.content.decode()))
 
 
-def member(tenant: Tenant, name: str, role: str) -> Console:
-    user = User.objects.create_user(name, password="a long password of theirs")
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return Console(client)
-
-
 @pytest.fixture
 def key(tenant: Tenant) -> ApiKey:
     return create_key(tenant=tenant, name="ci")[0]
 
 
 @pytest.fixture
-def charlie(db: None) -> Console:
-    return member(Tenant.objects.create(slug="charlie", name="Charlie"), "charlie", "owner")
+def charlie(charlie: Client) -> Console:
+    return Console(charlie)
 
 
 @pytest.fixture
@@ -124,7 +116,7 @@ def test_the_command_speaks_the_dialect_of_the_model(console, tenant, served):
 
 
 def test_the_command_names_no_other_tenant_s_model(console, tenant, charlie, served):
-    ModelAlias.objects.update(tenant=Tenant.objects.get(slug="charlie"))
+    ModelAlias.objects.update(tenant=Tenant.objects.get(slug="charlies"))
     publish()
     response = console.submit(f"{KEYS}add/", tenant=tenant.pk, name="ci")
     assert body_in(response.context["curl"])["model"] == "your-model"
@@ -203,7 +195,7 @@ def test_a_revoked_key_is_not_rotated(console, key):
 
 
 def test_developers_rotate_and_viewers_do_not(tenant, key):
-    viewer, developer = member(tenant, "vera", "viewer"), member(tenant, "dave", "developer")
+    viewer, developer = member_console(tenant, "vera", "viewer"), member_console(tenant, "dave", "developer")
     assert viewer.get(rotation_of(key)).status_code == 403
     assert rotate(viewer, key).status_code == 403
     assert ApiKey.objects.get().previous_digest is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from time import time
 from typing import Any
@@ -11,37 +10,18 @@ import msgspec
 import pytest
 import redis
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from routing.models import ConfigRevision, Route
 from routing.report import REPORT_KEY, WORKERS_KEY, WorkerReport
 from routing.services import publish
-from tenants.models import Member, Tenant, User
 from tests.gateway_site.infra.own_valkey import OwnValkey
 from tests.routing.catalogue import make_catalogue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NODES = "/admin/nodes/"
-
-
-@pytest.fixture
-def valkey(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        client.flushall()
-        yield client
-        client.flushall()
-
-
-@pytest.fixture
-def charlie(db: None) -> Client:
-    user = User.objects.create_user("charlie", password="charlie's long password")
-    Member.objects.create(tenant=Tenant.objects.create(slug="other", name="Other"), user=user, role="owner")
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def report(valkey: redis.Redis, host: str, pid: int, **facts: Any) -> None:

@@ -12,19 +12,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tenants.ledger import ensure_partition
-from tenants.models import ApiKey, Member, Tenant, UsageRecord, User
+from tenants.models import ApiKey, Tenant, UsageRecord
 from tenants.services import create_key
+from tests.gateway_site.people import member_browser
 from tests.routing.catalogue import make_catalogue
 
 SEARCH = "/admin/search/"
-
-
-def member_of(tenant: Tenant, name: str, role: str = "owner") -> Client:
-    user = User.objects.create_user(name, password="a long password indeed")
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
@@ -35,12 +28,7 @@ def key(tenant: Tenant) -> ApiKey:
 
 @pytest.fixture
 def bob(tenant: Tenant) -> Client:
-    return member_of(tenant, "bob", "developer")
-
-
-@pytest.fixture
-def charlie(db: None) -> Client:
-    return member_of(Tenant.objects.create(slug="other", name="Other"), "charlie")
+    return member_browser(tenant, "bob", "developer")
 
 
 def found(client: Client, term: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from django.urls import reverse
 
 from gateway_site.infra import secrets
 from providers.models import Provider
-from tests.gateway_site.admin.upstreams import CREDENTIAL, PROVIDERS, TRAIL, change, credential_of
+from tests.gateway_site.admin.browsing import change
+from tests.gateway_site.admin.upstreams import CREDENTIAL, PROVIDERS, TRAIL, credential_of
 from tests.providers.pem import identity
 
 
@@ -159,6 +160,13 @@ def test_wrong_input_names_the_field(console, errors):
         connect_timeout="0",
     )
     assert set(errors(response)) == {"slug", "base_url", "headers", "connect_timeout"}
+
+
+def test_a_provider_without_an_adapter_has_one_mistake(console, errors):
+    page = "/admin/providers/provider/add/"
+    assert errors(console.submit(page, slug="vllm", name="vLLM", adapter="")) == {
+        "adapter": ["This field is required."]
+    }
 
 
 def test_emptied_json_is_the_empty_object(console, provider):

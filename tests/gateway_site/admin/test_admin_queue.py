@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import time
 
@@ -45,14 +44,6 @@ BUSY = GateStatistics(
     tokens_left=1_200,
     tokens_left_until=UNTIL,
 )
-
-
-@pytest.fixture
-def valkey(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        client.flushall()
-        yield client
-        client.flushall()
 
 
 def report(valkey: redis.Redis, worker: str, *gates: GateStatistics) -> None:

@@ -1,6 +1,5 @@
 """The console's pages of revisions: drafts and who may publish them, pinned roll backs, and which worker runs what."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from time import time
 from typing import Any
@@ -21,20 +20,12 @@ from routing.models import ConfigChange, ConfigRevision, ModelAlias, Route
 from routing.report import REPORT_KEY, WORKERS_KEY, WorkerReport
 from routing.services import publish, roll_back, served_revision
 from tenants.models import Tenant, User
-from tests.gateway_site.admin.conftest import Console
+from tests.gateway_site.admin.browsing import Console
 from tests.gateway_site.infra.own_valkey import OwnValkey
 from tests.routing.catalogue import make_catalogue
 
 LIST = "/admin/routing/configrevision/"
 PUBLISH_NOW = "/admin/routing/configrevision/publish_now/"
-
-
-@pytest.fixture
-def valkey(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        client.flushall()
-        yield client
-        client.flushall()
 
 
 @pytest.fixture

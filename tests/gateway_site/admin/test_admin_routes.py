@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import redis
-from django.test import Client
 from django.urls import reverse
 
 from providers.models import Deployment
 from routing.models import ModelAlias, Route, RouteTarget
 from routing.services import publish
-from tenants.models import Member, Tenant, User
+from tests.gateway_site.admin.browsing import rows
 from tests.routing.catalogue import Catalogue, make_catalogue
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,16 +25,6 @@ def catalogue(stores: tuple[str, str]) -> Catalogue:
     with redis.Redis.from_url(stores[1]) as client:
         client.flushall()
     return make_catalogue()
-
-
-@pytest.fixture
-def charlie(catalogue: Catalogue) -> Client:
-    """An owner of another tenant."""
-    user = User.objects.create_user("charlie", password="charlie's long password")
-    Member.objects.create(tenant=Tenant.objects.create(slug="other", name="Other"), user=user, role="owner")
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def page(route: Route, verb: str = "change") -> str:
@@ -141,10 +130,7 @@ def test_a_wrong_form_is_not_tried(console, catalogue):
 def test_a_new_route_is_tried_before_it_is_saved(console, catalogue):
     fields = {
         **console.fields(f"{ROUTES}add/"),
-        "targets-TOTAL_FORMS": "1",
-        "targets-0-deployment": catalogue.deployment.pk,
-        "targets-0-priority": "0",
-        "targets-0-weight": "100",
+        **rows("targets", {"deployment": catalogue.deployment.pk, "priority": "0", "weight": "100"}),
         "try-operation": "messages",
         "try-size": "100000",
     }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 from django.contrib.auth.models import Permission
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -21,12 +21,11 @@ from gateway_site.setup_steps import Facts, next_step, steps_of, told
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ConfigRevision, ModelAlias, Route
 from routing.services import publish
-from tenants.ledger import write_records
 from tenants.models import ApiKey, AuditEvent, Member, Tenant, User
 from tenants.services import create_key
-from tenants.usage_event import UsageEvent
-from tests.gateway_site.admin.conftest import Console
+from tests.gateway_site.admin.browsing import Console
 from tests.gateway_site.admin.upstreams import running_simulator, running_upstream
+from tests.gateway_site.records import write_record
 from tests.routing.catalogue import make_catalogue
 
 PAGE = "/admin/setup/"
@@ -295,26 +294,16 @@ def key(stores: tuple[str, str], tenant: Tenant) -> ApiKey:
 
 
 def arrives(key: ApiKey, **given: Any) -> str:
-    values: dict[str, Any] = {
-        "request_id": uuid.uuid4().hex,
-        "started_at": datetime.now(UTC).timestamp(),
-        "tenant_id": key.tenant_id,
+    values = {
         "api_key_id": key.pk,
-        "dialect": "openai_chat",
-        "alias": "smart",
         "provider": "anthropic",
         "model": "claude-sonnet-5",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
         "latency_ms": 1_200,
         "input_tokens": 1_234,
         "output_tokens": 10,
         "cost": Decimal("7.25"),
     }
-    with transaction.atomic():
-        write_records([UsageEvent(**values | given)])
-    return str(values["request_id"] if "request_id" not in given else given["request_id"])
+    return write_record(key.tenant, **values | given).pk.hex
 
 
 def ask(page: Any) -> str:

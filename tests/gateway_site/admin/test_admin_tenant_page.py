@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.utils import timezone
 
 from tenants.budgets import window
-from tenants.models import ApiKey, Budget, Member, Project, Tenant, UsageDay, User
+from tenants.models import ApiKey, Budget, Project, Tenant, UsageDay
 from tenants.models.limits import BudgetSpend
 from tenants.services import create_key, rotate_key
-from tests.gateway_site.admin.conftest import Console
+from tests.gateway_site.admin.browsing import member_console
 
 pytestmark = pytest.mark.django_db
 
@@ -29,14 +28,6 @@ FROM generate_series(1, 10000) AS n
 
 def page_of(tenant: Tenant) -> str:
     return f"/admin/tenants/tenant/{tenant.pk}/change/"
-
-
-def member(tenant: Tenant, name: str, role: str) -> Console:
-    user = User.objects.create_user(name, password="a long password of theirs")
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return Console(client)
 
 
 def used(tenant: Tenant, *, at: datetime, **facts: Any) -> None:
@@ -125,7 +116,7 @@ def test_it_says_what_needs_attention(console, tenant):
 @pytest.mark.parametrize("role", ["owner", "developer", "viewer"])
 def test_members_see_their_own(tenant, role):
     used(tenant, at=datetime.now(UTC))
-    response = member(tenant, "bob", role).get(page_of(tenant))
+    response = member_console(tenant, "bob", role).get(page_of(tenant))
     assert response.context["overview"].month.requests == 10
     assert "tenant=" not in next(
         each["url"] for each in response.context["actions"] if each["title"] == "Connect a tool"
@@ -134,7 +125,7 @@ def test_members_see_their_own(tenant, role):
 
 
 def test_charlie_sees_nothing_of_it(tenant):
-    charlie = member(Tenant.objects.create(slug="charlie", name="Charlie"), "charlie", "owner")
+    charlie = member_console(Tenant.objects.create(slug="charlie", name="Charlie"), "charlie", "owner")
     response = charlie.get(page_of(tenant))
     assert response.status_code in {302, 403, 404}
     assert "overview" not in (response.context or {})

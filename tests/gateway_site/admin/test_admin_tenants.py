@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from tenants.models import ApiKey, Budget, Member, Project, RateLimit, Tenant, User
 from tenants.services import create_key, has_secret
+from tests.gateway_site.admin.browsing import change, rows
 
 TENANTS = "/admin/tenants/tenant/"
 KEYS = "/admin/tenants/apikey/"
@@ -27,10 +28,6 @@ def other(db) -> Tenant:
 @pytest.fixture
 def key(tenant) -> ApiKey:
     return create_key(tenant=tenant, name="ci")[0]
-
-
-def change(item) -> str:
-    return reverse(f"admin:{item._meta.app_label}_{item._meta.model_name}_change", args=[item.pk])
 
 
 def history(item) -> str:
@@ -52,23 +49,13 @@ def test_it_makes_a_tenant_with_everything_on_one_page(console):
         slug="acme",
         timezone="Europe/Berlin",
         allowed_models="claude-*, gpt-5-mini\nsmart",
-        **{
-            "projects-TOTAL_FORMS": "1",
-            "projects-0-slug": "web",
-            "members-TOTAL_FORMS": "1",
-            "members-0-user": bob.pk,
-            "members-0-role": "owner",
-            "ratelimits-TOTAL_FORMS": "1",
-            "ratelimits-0-kind": "requests",
-            "ratelimits-0-amount": "600",
-            "ratelimits-0-per": "minute",
-            "budgets-TOTAL_FORMS": "1",
-            "budgets-0-amount": "500",
-            "budgets-0-currency": "EUR",
-            "budgets-0-period": "month",
-            "budgets-0-is_hard": "on",
-            "budgets-0-alert_at": "50, 80,100",
-        },
+        **rows("projects", {"slug": "web"}),
+        **rows("members", {"user": bob.pk, "role": "owner"}),
+        **rows("ratelimits", {"kind": "requests", "amount": "600", "per": "minute"}),
+        **rows(
+            "budgets",
+            {"amount": "500", "currency": "EUR", "period": "month", "is_hard": "on", "alert_at": "50, 80,100"},
+        ),
     )
     assert response.status_code == 302
     made = Tenant.objects.get()
@@ -122,17 +109,8 @@ def test_wrong_input_names_the_field(console, errors):
         name="",
         slug="acme",
         timezone="Europe/Bielefeld",
-        **{
-            "ratelimits-TOTAL_FORMS": "1",
-            "ratelimits-0-kind": "concurrency",
-            "ratelimits-0-amount": "0",
-            "ratelimits-0-per": "minute",
-            "budgets-TOTAL_FORMS": "1",
-            "budgets-0-amount": "-1",
-            "budgets-0-currency": "EUR",
-            "budgets-0-period": "month",
-            "budgets-0-alert_at": "fifty",
-        },
+        **rows("ratelimits", {"kind": "concurrency", "amount": "0", "per": "minute"}),
+        **rows("budgets", {"amount": "-1", "currency": "EUR", "period": "month", "alert_at": "fifty"}),
     )
     expected = {"name", "timezone", "ratelimits-0-amount", "ratelimits-0-per"}
     assert set(errors(response)) == expected | {"budgets-0-amount", "budgets-0-alert_at"}
@@ -142,13 +120,7 @@ def test_a_limit_cannot_bind_another_tenant_s_project(console, tenant, other, er
     foreign = Project.objects.create(tenant=other, slug="theirs")
     response = console.submit(
         change(tenant),
-        **{
-            "ratelimits-TOTAL_FORMS": "1",
-            "ratelimits-0-kind": "requests",
-            "ratelimits-0-amount": "1",
-            "ratelimits-0-per": "minute",
-            "ratelimits-0-project": foreign.pk,
-        },
+        **rows("ratelimits", {"kind": "requests", "amount": "1", "per": "minute", "project": foreign.pk}),
     )
     assert set(errors(response)) == {"ratelimits-0-project"}
 
@@ -267,16 +239,8 @@ def test_changing_a_key_keeps_its_secret(console, tenant):
 def test_a_key_gets_limits_of_its_own(console, key):
     console.submit(
         change(key),
-        **{
-            "ratelimits-TOTAL_FORMS": "1",
-            "ratelimits-0-kind": "tokens",
-            "ratelimits-0-amount": "1000",
-            "ratelimits-0-per": "minute",
-            "budgets-TOTAL_FORMS": "1",
-            "budgets-0-amount": "1.5",
-            "budgets-0-currency": "USD",
-            "budgets-0-period": "day",
-        },
+        **rows("ratelimits", {"kind": "tokens", "amount": "1000", "per": "minute"}),
+        **rows("budgets", {"amount": "1.5", "currency": "USD", "period": "day"}),
     )
     limit, budget = RateLimit.objects.get(), Budget.objects.get()
     assert limit.scope == budget.scope == "api_key"

@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from tenants.models import LegalAcceptance, LegalDocument, Member, Tenant, User
+from tenants.models import LegalAcceptance, LegalDocument, Member
+from tests.gateway_site.people import member_browser
 
 pytestmark = pytest.mark.django_db
 
@@ -21,21 +22,13 @@ def document() -> LegalDocument:
     return LegalDocument.objects.create(kind="terms", text="Ours.")
 
 
-def member(tenant: Tenant, name: str, role: str = "viewer") -> Client:
-    user = User.objects.create_user(name)
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def asked(client: Client) -> bool:
     return "Read and accept" in client.get("/admin/").content.decode()
 
 
 @pytest.mark.parametrize("role", Member.Role.values)
 def test_members_are_asked_until_they_have_accepted(tenant, document, role):
-    bob = member(tenant, "bob", role)
+    bob = member_browser(tenant, "bob", role)
     text = bob.get("/admin/").content.decode()
     assert "Terms of use, version 1, in force since" in text
     assert 'href="/terms"' in text
@@ -47,14 +40,14 @@ def test_members_are_asked_until_they_have_accepted(tenant, document, role):
 
 
 def test_nobody_is_asked_for_what_ships_or_is_to_come(tenant):
-    bob = member(tenant, "bob")
+    bob = member_browser(tenant, "bob", "viewer")
     assert not asked(bob)
     LegalDocument.objects.create(kind="privacy", text="Later.", effective_from=timezone.now() + timedelta(days=2))
     assert not asked(bob)
 
 
-def test_charlie_accepts_for_himself_alone(tenant, document):
-    bob, charlie = member(tenant, "bob"), member(Tenant.objects.create(slug="other"), "charlie")
+def test_charlie_accepts_for_himself_alone(tenant, charlie, document):
+    bob = member_browser(tenant, "bob", "viewer")
     charlie.post("/terms", {"version": "1"})
     assert not asked(charlie)
     assert asked(bob)
@@ -68,7 +61,7 @@ def test_operators_are_not_asked_in_an_owner_s_place_neither(console, tenant, do
 
 
 def test_it_is_cheap(tenant, document):
-    bob = member(tenant, "bob", "owner")
+    bob = member_browser(tenant, "bob", "owner")
     with CaptureQueriesContext(connection) as queries:
         assert asked(bob)
     assert len(queries) <= 30

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
 from tenants.admin import usage
-from tenants.ledger import write_records
 from tenants.models import Tenant, User
 from tenants.report_question import GROUPS
-from tenants.usage_event import UsageEvent
+from tests.gateway_site.records import write_record
 
 pytestmark = pytest.mark.django_db
 
@@ -25,23 +22,12 @@ PAGE = "/admin/usage"
 
 
 def use(tenant: Tenant, **facts: Any) -> None:
-    values: dict[str, Any] = {
-        "request_id": uuid.uuid4().hex,
-        "started_at": datetime.now(UTC).timestamp(),
-        "tenant_id": tenant.pk,
-        "api_key_id": 1,
-        "dialect": "openai_chat",
-        "alias": "smart",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
-        "latency_ms": 1,
+    values = {
         "input_tokens": 1_234,
         "cost": Decimal("0.5"),
         "cost_price": Decimal("0.2"),
     }
-    with transaction.atomic():
-        write_records([UsageEvent(**values | facts)])
+    write_record(tenant, **values | facts)
 
 
 def test_it_shows_what_was_used_and_earned(console, tenant):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.cache import cache
 from django.test import Client
 
+from routing.models import ModelAlias, Route
 from tenants.api_tokens import create_token
 from tenants.audit import audit
 from tenants.models import (
@@ -29,38 +33,10 @@ from tenants.models.alert_rule import MOST_OF_A_TENANT
 from tenants.services import create_key
 from tenants.single_sign_on import METHODS, SIGN_IN_BY_IT, THERE_IS_NONE
 from tenants.standing import ACTS_AS
+from tests.gateway_site.admin.browsing import Console
+from tests.gateway_site.people import browser, make_member, member_browser
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def acme(db: None) -> Tenant:
-    return Tenant.objects.create(slug="acme", name="Acme")
-
-
-@pytest.fixture
-def bob(acme: Tenant) -> Client:
-    return member_of(acme, "bob")
-
-
-@pytest.fixture
-def charlie(db: None) -> Client:
-    return member_of(Tenant.objects.create(slug="charlies", name="Charlie's"), "charlie")
-
-
-def member_of(tenant: Tenant, name: str, role: str = "owner") -> Client:
-    user = User.objects.create_user(name, f"{name}@example.com")
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    return browser(user)
-
-
-def browser(user: User, **session: Any) -> Client:
-    client = Client()
-    client.force_login(user)
-    stored = client.session
-    stored.update(session)
-    stored.save()
-    return client
 
 
 def program(tenant: Tenant | None = None, maker: User | None = None, name: str = "ci") -> Client:
@@ -124,7 +100,7 @@ def test_keys_that_are_over_do_not_keep_a_project(bob: Client, acme: Tenant, way
 @pytest.mark.parametrize("role", ["developer", "viewer"])
 def test_only_owners_delete_projects(acme: Tenant, role: str):
     project = Project.objects.create(tenant=acme, slug="web")
-    someone = member_of(acme, role, role)
+    someone = member_browser(acme, role, role)
     assert someone.post(f"/admin/tenants/project/{project.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
@@ -144,10 +120,23 @@ def test_members_see_what_was_paid_into_their_credit(acme: Tenant, charlie: Clie
     credit = Budget.objects.create(tenant=acme, amount=120, period="credit")
     CreditTopUp.objects.create(tenant=acme, budget=credit, amount=20, currency="USD", note="Invoice 7")
     url = f"/admin/tenants/budget/{credit.pk}/change/"
-    page = words(member_of(acme, role, role).get(url))
+    page = words(member_browser(acme, role, role).get(url))
     assert "20 USD" in page
     assert "Invoice 7" in page
     assert "Invoice 7" not in words(charlie.get(url, follow=True))
+
+
+def test_numbers_that_are_only_shown_can_be_read(acme: Tenant, charlie: Client):
+    budget = Budget.objects.create(tenant=acme, amount=Decimal("1500.25"), period="month")
+    limit = RateLimit.objects.create(tenant=acme, kind="tokens", amount=2_000_000, per="minute")
+    viewer = member_browser(acme, "dora", "viewer")
+    pages = f"/admin/tenants/budget/{budget.pk}/change/", f"/admin/tenants/ratelimit/{limit.pk}/change/"
+    money, tokens = (words(viewer.get(page)) for page in pages)
+    assert "1500.25" in money
+    assert "1500.250" not in money
+    assert ">2,000,000<" in re.sub(r"\s", "", tokens)
+    assert "2,000,000 tokens per minute" in words(viewer.get("/admin/tenants/ratelimit/"))
+    assert not any("1500.25" in words(charlie.get(page, follow=True)) for page in pages)
 
 
 # --- Single sign-on ----------------------------------------------------------------------------------------
@@ -155,8 +144,6 @@ def test_members_see_what_was_paid_into_their_credit(acme: Tenant, charlie: Clie
 
 def require_sso(client: Client, tenant: Tenant) -> Any:
     """Tick the box on the tenant's page and send what the page holds."""
-    from tests.gateway_site.admin.conftest import Console
-
     return Console(client).submit(f"/admin/tenants/tenant/{tenant.pk}/change/", requires_sso="on")
 
 
@@ -181,8 +168,7 @@ def test_an_owner_with_a_password_cannot_lock_everybody_out(bob: Client, acme: T
 
 def test_an_owner_who_has_come_by_single_sign_on_requires_it(acme: Tenant, settings: Any):
     settings.OIDC_ISSUER = "https://id.example.com"
-    member_of(acme, "olive")
-    olive = browser(User.objects.get(username="olive"), **{METHODS: [{"method": "socialaccount", "at": 1.0}]})
+    olive = browser(make_member(acme, "olive"), **{METHODS: [{"method": "socialaccount", "at": 1.0}]})
     assert require_sso(olive, acme).status_code == 302
     assert is_required(acme)
     assert sent(program(acme), "patch", "/api/v1/tenants/acme", requires_sso=True).status_code == 200  # as it is
@@ -224,7 +210,7 @@ def test_an_owner_does_not_learn_operators_fields_from_the_trail(bob: Client, ac
 
 
 def test_who_removes_a_member_is_told_which_secrets_they_have_seen(bob: Client, acme: Tenant):
-    member_of(acme, "dora")
+    make_member(acme, "dora")
     dora = Member.objects.get(user__username="dora")
     create_token(name="terraform", scopes=["*"], tenant=acme, created_by=dora.user)
     create_key(tenant=acme, name="batch", created_by=dora.user)
@@ -248,8 +234,6 @@ def eve(db: None) -> User:
 def test_who_keeps_the_users_does_not_make_themselves_a_superuser(eve: User):
     group = Group.objects.create(name="Everything")
     group.permissions.set(Permission.objects.all())
-    from tests.gateway_site.admin.conftest import Console
-
     changes = {"is_superuser": "on", "groups": str(group.pk), "first_name": "Eve"}
     assert Console(browser(eve)).submit(f"/admin/tenants/user/{eve.pk}/change/", **changes).status_code == 302
     eve.refresh_from_db()
@@ -340,3 +324,33 @@ def test_numbers_that_nobody_could_count_to_are_no_numbers(bob: Client):
     assert bob.get("/admin/autocomplete/", autocomplete).status_code in {200, 403}
     assert bob.post("/terms", {"version": endless}).status_code == 409
     assert bob.get("/admin/connect", {"key": endless, "tenant": endless}, follow=True).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "forged", ["x", "1 OR 1=1", "\0", "9" * 30, "9" * 5000], ids=["word", "sql", "nul", "wide", "endless"]
+)
+def test_what_is_the_key_of_nothing_is_refused_as_a_choice(console: Any, bob: Client, charlie: Client, forged: str):
+    console.get("/admin/")  # which loads the others
+    pages = [page for page in admin.site._registry.values() if page.autocomplete_fields]
+    assert len(pages) > 8
+    for page in pages:
+        url = f"/admin/{page.opts.app_label}/{page.opts.model_name}/add/"
+        for client in (console.client, bob, charlie):
+            reply = client.post(url, dict.fromkeys(page.autocomplete_fields, forged))
+            assert reply.status_code in {200, 403}, url
+            if reply.status_code == 200:
+                form = reply.context["adminform"].form
+                assert {*page.autocomplete_fields} & {*form.fields} <= {*form.errors}, url
+
+
+def test_so_it_is_in_rows_and_in_the_forms_of_other_pages(console: Any, bob: Client, charlie: Client):
+    route = Route.objects.create(name="smart")
+    alias = ModelAlias.objects.create(name="smart", route=route)
+    row = {"targets-TOTAL_FORMS": "1", "targets-INITIAL_FORMS": "0", "targets-0-deployment": "x"}
+    moved = {"action": "lead_elsewhere", "_selected_action": alias.pk, "route": "x"}
+    for client, status in ((console.client, 200), (bob, 403), (charlie, 403)):
+        assert client.post("/admin/routing/route/add/", {"name": "fast", **row}).status_code == status
+        assert client.post("/admin/dry-run", {"key": "x", "operation": "chat"}).status_code == status
+        assert client.post("/admin/routing/modelalias/", moved).status_code == status
+        for page in ("connect", "playground"):
+            assert client.get(f"/admin/{page}", {"tenant": "x", "key": "x"}, follow=True).status_code == 200

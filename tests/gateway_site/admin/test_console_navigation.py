@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.test import Client, RequestFactory
+from django.test import RequestFactory
 from structlog.testing import capture_logs
 
 from gateway_site import navigation
@@ -14,15 +14,11 @@ from gateway_site.navigation import MEMBERS, OPERATORS, page
 from tenants.auditors import GROUP
 from tenants.models import Member, Tenant, User
 from tenants.standing import ACTS_AS, find_standing
+from tests.gateway_site.people import browser, make_member
 
 pytestmark = pytest.mark.django_db
 
 STANDINGS = ("operator", "auditor", "acting", "owner", "developer", "viewer")
-
-
-@pytest.fixture
-def acme(db: None) -> Tenant:
-    return Tenant.objects.create(slug="acme", name="Acme")
 
 
 @pytest.fixture
@@ -36,22 +32,11 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 def person(kind: str, acme: Tenant) -> tuple[User, dict[str, Any]]:
     """Somebody, and what their session says."""
     if kind in Member.Role.values:
-        user = User.objects.create_user(kind)
-        Member.objects.create(tenant=acme, user=user, role=kind)
-        return user, {}
+        return make_member(acme, kind, kind), {}
     user = User.objects.create_user(kind, is_staff=True, is_superuser=kind != "auditor")
     if kind == "auditor":
         user.groups.add(Group.objects.get(name=GROUP))
     return user, {ACTS_AS: acme.pk} if kind == "acting" else {}
-
-
-def browser(user: User, session: dict[str, Any]) -> Client:
-    client = Client()
-    client.force_login(user)
-    stored = client.session
-    stored.update(session)
-    stored.save()
-    return client
 
 
 def entries(user: User, session: dict[str, Any]) -> list[dict[str, Any]]:
@@ -72,7 +57,7 @@ def test_every_entry_is_known():
 @pytest.mark.parametrize("kind", STANDINGS)
 def test_everybody_gets_where_their_sidebar_leads(acme: Tenant, kind: str):
     user, session = person(kind, acme)
-    client, found = browser(user, session), entries(user, session)
+    client, found = browser(user, **session), entries(user, session)
     assert len(found) > 5
     for item in found:
         response = client.get(str(item["link"]), follow=True)
@@ -81,7 +66,7 @@ def test_everybody_gets_where_their_sidebar_leads(acme: Tenant, kind: str):
 
 def test_a_wrong_entry_is_left_out_and_complained_about_once(acme: Tenant, wrong: None):
     user, session = person("operator", acme)
-    client = browser(user, session)
+    client = browser(user, **session)
     with capture_logs() as logs:
         pages = [client.get("/admin/") for _ in range(2)]
     assert [response.status_code for response in pages] == [200, 200]
@@ -90,8 +75,6 @@ def test_a_wrong_entry_is_left_out_and_complained_about_once(acme: Tenant, wrong
 
 
 def test_charlie_finds_no_page_of_the_operators(acme: Tenant):
-    Member.objects.create(
-        tenant=Tenant.objects.create(slug="charlies"), user=User.objects.create_user("charlie"), role="owner"
-    )
-    titles = {item["title"] for item in entries(User.objects.get(username="charlie"), {})}
+    charlie = make_member(Tenant.objects.create(slug="charlies"), "charlie")
+    titles = {item["title"] for item in entries(charlie, {})}
     assert not titles & {"Tenants", "Providers", "Routes", "Users", "Nodes", "YAML", "Queues"}

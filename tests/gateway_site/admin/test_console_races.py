@@ -20,19 +20,6 @@ from tenants.models import Invitation, Member, Project, Tenant, User
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def acme(db: None) -> Tenant:
-    return Tenant.objects.create(slug="acme", name="Acme")
-
-
-def owner_of(tenant: Tenant, name: str) -> Client:
-    user = User.objects.create_user(name, f"{name}@example.com")
-    Member.objects.create(tenant=tenant, user=user, role="owner")
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @contextmanager
 def somebody_faster(model: type, act: Callable[[], object]) -> Iterator[None]:
     """Let somebody else do something in the moment before an object of this kind is saved, once."""
@@ -59,8 +46,7 @@ def somebody_faster(model: type, act: Callable[[], object]) -> Iterator[None]:
         pre_save.disconnect(receive, sender=model)
 
 
-def test_two_owners_invite_one_address_at_once(acme: Tenant):
-    bob = owner_of(acme, "bob")
+def test_two_owners_invite_one_address_at_once(acme: Tenant, bob: Client):
     fields = {"email": "dave@example.com", "role": "developer"}
     with somebody_faster(Invitation, lambda: invite(tenant=acme, email="dave@example.com", role="viewer", by=None)):
         page = bob.post("/admin/tenants/invitation/add/", fields)
@@ -69,8 +55,8 @@ def test_two_owners_invite_one_address_at_once(acme: Tenant):
     assert Invitation.objects.get().role == "viewer"
 
 
-def test_somebody_is_made_a_member_while_they_are_invited(acme: Tenant):
-    bob, dave = owner_of(acme, "bob"), User.objects.create_user("dave", "dave@example.com")
+def test_somebody_is_made_a_member_while_they_are_invited(acme: Tenant, bob: Client):
+    dave = User.objects.create_user("dave", "dave@example.com")
     with somebody_faster(
         Invitation,
         lambda: (
@@ -82,8 +68,7 @@ def test_somebody_is_made_a_member_while_they_are_invited(acme: Tenant):
     assert "dave@example.com is a member already" in page.content.decode()
 
 
-def test_two_owners_make_one_project_at_once(acme: Tenant):
-    bob = owner_of(acme, "bob")
+def test_two_owners_make_one_project_at_once(acme: Tenant, bob: Client):
     empty = {f"{prefix}-{name}_FORMS": "0" for prefix in ("ratelimits", "budgets") for name in ("TOTAL", "INITIAL")}
     with somebody_faster(Project, lambda: Project.objects.create(tenant=acme, slug="web", name="Theirs")):
         page = bob.post("/admin/tenants/project/add/", {"slug": "web", "name": "Ours", **empty})
@@ -112,8 +97,7 @@ def test_somebody_accepts_two_invitations_at_once(acme: Tenant):
     assert (Member.objects.get().role, invitation.accepted_at) == ("viewer", None)
 
 
-def test_charlie_is_told_nothing_of_acme_s_invitation_at_the_same_address(acme: Tenant):
-    charlie = owner_of(Tenant.objects.create(slug="charlies"), "charlie")
+def test_charlie_is_told_nothing_of_acme_s_invitation_at_the_same_address(acme: Tenant, charlie: Client):
     with somebody_faster(Invitation, lambda: invite(tenant=acme, email="dave@example.com", role="viewer", by=None)):
         page = charlie.post("/admin/tenants/invitation/add/", {"email": "dave@example.com", "role": "developer"})
     assert "already" not in page.content.decode()

@@ -52,14 +52,6 @@ def socket_paths(patterns: Any = None, prefix: str = "/") -> Iterator[str]:
 
 
 @pytest.fixture
-def valkey(stores: tuple[str, str]) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(stores[1]) as client:
-        client.flushall()
-        yield client
-        client.flushall()
-
-
-@pytest.fixture
 def acme(valkey: redis.Redis) -> Tenant:
     """A request of Acme's is under way, and a worker tells of it."""
     acme = Tenant.objects.create(slug=MARK, name=MARK)

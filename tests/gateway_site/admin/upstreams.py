@@ -8,11 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
-from django.urls import reverse
-
 from gateway_site.infra import secrets
 from providers.models import Provider
 from providers.simulator import Simulator
+from tests.gateway_site.admin.browsing import change
 from tests.providers.upstream import Upstream, serving
 
 PROVIDERS = "/admin/providers/provider/"
@@ -21,10 +20,6 @@ ROUTES = "/admin/routing/route/"
 TRAIL = "/admin/tenants/auditevent/"
 CREDENTIAL = "sk-the-credential-itself"
 KEY = "sk-ours-and-nobody-elses"
-
-
-def change(item) -> str:
-    return reverse(f"admin:{item._meta.app_label}_{item._meta.model_name}_change", args=[item.pk])
 
 
 def models_url(provider: Provider) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from django.db import transaction
-from django.test import Client
 from django.utils import timezone
 
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ModelAlias, Route, RouteTarget
 from tenants.api_tokens import create_token
 from tenants.invitations import invite
-from tenants.ledger import write_records
 from tenants.models import (
     AlertChannel,
     AlertIncident,
@@ -28,12 +24,12 @@ from tenants.models import (
     Project,
     RateLimit,
     Tenant,
-    UsageRecord,
     User,
 )
 from tenants.services import create_key
-from tenants.usage_event import UsageEvent
 from tests.gateway_site.control_plane.asking import MARK, Api
+from tests.gateway_site.people import member_browser
+from tests.gateway_site.records import write_record
 
 
 @pytest.fixture
@@ -65,11 +61,7 @@ def charlies() -> Tenant:
 def charlie(request: pytest.FixtureRequest, charlies: Tenant) -> Api:
     if request.param == "token":
         return Api(create_token(name="charlies", scopes=["*"], tenant=charlies)[1])
-    user = User.objects.create_user("charlie")
-    Member.objects.create(tenant=charlies, user=user, role="owner")
-    client = Client()
-    client.force_login(user)
-    return Api(client=client)
+    return Api(client=member_browser(charlies, "charlie"))
 
 
 @pytest.fixture
@@ -115,24 +107,13 @@ def site(acme: Tenant) -> dict[str, Any]:
 
 
 def record_of(tenant: Tenant, **facts: Any) -> Any:
-    values: dict[str, Any] = {
-        "request_id": uuid4().hex,
-        "started_at": datetime.now(UTC).timestamp(),
-        "tenant_id": tenant.pk,
+    values = {
         "api_key_id": tenant.pk,
         "end_user": MARK,
-        "dialect": "openai_chat",
-        "alias": "smart",
         "provider": "openai",
         "deployment": "large",
-        "status": 200,
-        "outcome": "served",
-        "cost_status": "exact",
         "latency_ms": 1,
         "cost": Decimal("0.000000002"),
         "cost_price": Decimal("0.000000001"),
     }
-    event = UsageEvent(**values | facts)
-    with transaction.atomic():
-        write_records([event])
-    return UsageRecord.objects.get(pk=event.request_id)
+    return write_record(tenant, **values | facts)

@@ -19,11 +19,11 @@ from tenants.models import (
     AlertRule,
     AlertSilence,
     AuditEvent,
-    Member,
     Tenant,
     User,
 )
 from tenants.services import create_key
+from tests.gateway_site.people import member_browser
 
 pytestmark = pytest.mark.django_db
 
@@ -293,10 +293,7 @@ def test_a_token_needs_the_scope(acme: Tenant, bob: Program):
 @pytest.mark.parametrize("role", ["developer", "viewer"])
 def test_members_who_are_no_owners_only_look(acme: Tenant, bob: Program, role: str):
     objects = objects_of(acme, bob)
-    user = User.objects.create_user(role)
-    Member.objects.create(tenant=acme, user=user, role=role)
-    client = Client()
-    client.force_login(user)
+    client = member_browser(acme, role, role)
     for path, pk in objects.items():
         assert client.get(f"{V1}/{path}/{pk}").status_code == 200
         if path != "alert-incidents":

@@ -90,6 +90,15 @@ def test_a_route_keeps_the_rows_of_targets_that_stay(alice: Api, site: dict[str,
     assert [target.deployment.slug for target in RouteTarget.objects.all()] == ["second"]
 
 
+def test_a_route_warns_of_what_has_no_effect_yet(alice: Api, charlie: Api, site: dict[str, Any]) -> None:
+    url = f"/routes/{site['routes'].pk}"
+    assert alice.get(url).json()["warnings"] == []
+    warned = alice.patch(url, {"cache": {"semantic": True}}).json()
+    assert warned["cache"]["semantic"] is True
+    assert warned["warnings"] == ["cache.semantic is stored and has no effect yet: this version keeps no answers."]
+    assert charlie.get(url).status_code in {403, 404}
+
+
 # --- Secrets ---------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from django.test import Client
 
 from tenants.api_tokens import create_token, user_of
 from tenants.invitations import find, invite
-from tenants.models import ApiToken, Invitation, Member, Tenant, User
+from tenants.models import ApiToken, Invitation, Tenant
+from tests.gateway_site.people import member_browser
 
 pytestmark = pytest.mark.django_db
 
@@ -32,11 +33,7 @@ def charlie(db: None) -> Any:
 
 
 def person(tenant: Tenant, name: str, role: str = "owner") -> Any:
-    user = User.objects.create_user(name, f"{name}@example.com")
-    Member.objects.create(tenant=tenant, user=user, role=role)
-    client = Client()
-    client.force_login(user)
-    return asking(client)
+    return asking(member_browser(tenant, name, role))
 
 
 def program(tenant: Tenant, *scopes: str) -> Any:

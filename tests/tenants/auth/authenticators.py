@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from django.conf import settings
 from django.db.backends.signals import connection_created
 
 from gateway_site.infra.valkey import HotValkey
-from routing.runtime import Runtime
 from tenants import keys
 from tenants.announcements import CHANNEL
 from tenants.auth import Authenticator
@@ -48,23 +46,6 @@ async def authenticator_at(
         await valkey.aclose()
 
 
-@asynccontextmanager
-async def runtime_at(url: str, state_dir: Path) -> AsyncIterator[Runtime]:
-    runtime = Runtime(
-        valkey_url=url,
-        state_dir=state_dir,
-        peppers=settings.TOLLGATE_KEY_PEPPERS,
-        cache_size=1_000,
-        cache_seconds=600,
-        seal_secrets=settings.TOLLGATE_SECRETS_KEYS,
-    )
-    await runtime.open()
-    try:
-        yield runtime
-    finally:
-        await runtime.aclose()
-
-
 def listeners(url: str) -> int:
     with redis.Redis.from_url(url) as client:
         return client.pubsub_numsub(CHANNEL)[0][1]
@@ -83,6 +64,16 @@ def lookups() -> Iterator[list[None]]:
         yield seen
     finally:
         connection_created.disconnect(note)
+
+
+@contextmanager
+def costing_neither_store(url: str) -> Iterator[None]:
+    """Nothing asks Valkey or Postgres meanwhile."""
+    with redis.Redis.from_url(url) as client, lookups() as asked:
+        before = client.info("stats")["total_commands_processed"]
+        yield
+        assert client.info("stats")["total_commands_processed"] == before + 1  # the first of the two INFOs
+    assert asked == []
 
 
 async def refused(authenticator: Authenticator, headers: Headers) -> GatewayError:

@@ -10,7 +10,8 @@ from tenants.auth import Authenticator
 from tenants.models import ApiKey, Tenant
 from tenants.services import create_key
 from tests.gateway_site.infra.own_valkey import eventually
-from tests.tenants.auth.authenticators import SECRET, authenticator_at, listeners, runtime_at
+from tests.routing.runtimes import runtime_at
+from tests.tenants.auth.authenticators import SECRET, authenticator_at, listeners
 
 
 @pytest.fixture
@@ -35,6 +36,6 @@ async def forgetful(valkey_url: str) -> AsyncIterator[Authenticator]:
 @pytest.fixture
 async def runtimes(valkey_url: str, tmp_path: Path) -> AsyncIterator[tuple[Runtime, Runtime]]:
     """Two workers that hear announcements, and would believe what they know for ten minutes."""
-    async with runtime_at(valkey_url, tmp_path / "a") as first, runtime_at(valkey_url, tmp_path / "b") as second:
+    async with runtime_at(tmp_path / "a", valkey_url) as first, runtime_at(tmp_path / "b", valkey_url) as second:
         await eventually(lambda: listeners(valkey_url) == 2)
         yield first, second

@@ -17,6 +17,7 @@ from tenants.models import ApiKey, Budget, Project, RateLimit, Tenant
 from tenants.principal import Principal
 from tenants.services import create_key, give_secret
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
+from tests.routing.runtimes import runtime_at
 from tests.tenants.auth.authenticators import (
     OTHER,
     SECRET,
@@ -26,7 +27,6 @@ from tests.tenants.auth.authenticators import (
     listeners,
     refused,
     refused_within,
-    runtime_at,
 )
 
 needs_stores = pytest.mark.django_db(transaction=True)
@@ -131,7 +131,7 @@ async def test_a_lookup_under_way_does_not_undo_a_revocation_in_its_own_worker(r
 @needs_stores
 async def test_a_revocation_that_was_announced_to_nobody_is_heard_of_afterwards(own_server, tmp_path, key, valkey_url):
     """The worker's Valkey is restarted meanwhile, and counts generations from the beginning again."""
-    async with runtime_at(own_server.url, tmp_path) as runtime:
+    async with runtime_at(tmp_path, own_server.url) as runtime:
         await eventually(lambda: listeners(own_server.url) == 1)
         await asyncio.sleep(0.3)  # Valkey knows of the listener before it has caught up, and that forgets keys
         await runtime.authenticator.authenticate(bearer(SECRET))
