@@ -3,12 +3,24 @@
 import os
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Locator,
+    Page,
+    Playwright,
+    Response,
+    sync_playwright,
+)
 from playwright.sync_api import expect as expect
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -21,21 +33,63 @@ class NoBrowser(Exception):
     """There is no Chromium here; the message says what to do."""
 
 
+class Chromium:
+    """The Chromium that is installed; one that hangs is killed, and whoever comes next gets another.
+
+    Playwright's calls have a limit of time, but for closing: now and then a Chromium never does it, and everybody waits.
+    """
+
+    def __init__(self, playwright: Playwright, program: str) -> None:
+        self._playwright = playwright
+        self._program = program
+        self._browser: Browser | None = None
+        self.pid = 0
+
+    def open(self, **options: Any) -> BrowserContext:
+        """Return what only one person uses: its cookies are nobody else's."""
+        if self._browser is None or not self._browser.is_connected():
+            self._browser = self._start()
+        return self._browser.new_context(**options)
+
+    def close(self, context: BrowserContext, *, patience: float = PATIENCE_SECONDS) -> None:
+        """Close what one person used."""
+        killer = threading.Timer(patience, os.kill, (self.pid, signal.SIGKILL))
+        killer.start()
+        try:
+            context.close()
+        except Error:
+            if self._browser is not None and self._browser.is_connected():
+                raise
+        finally:
+            killer.cancel()
+
+    def quit(self) -> None:
+        """End the browser; Playwright kills one that does not end."""
+        if self._browser is not None:
+            self._browser.close()
+
+    def _start(self) -> Browser:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root, it starts only without
+        browser = self._playwright.chromium.launch(executable_path=self._program, args=arguments)
+        processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+        self.pid = next(each["id"] for each in processes if each["type"] == "browser")
+        return browser
+
+
 @contextmanager
-def running_browser() -> Iterator[Browser]:
-    """Start the Chromium that is installed; Playwright downloads none."""
+def installed_chromium() -> Iterator[Chromium]:
+    """Find the Chromium that is installed; Playwright downloads none."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         raise NoBrowser(
             "There is no Chromium here. Install it, on Debian with: apt-get install chromium fonts-dejavu-core"
         )
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root, it starts only without
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        chromium = Chromium(playwright, program)
         try:
-            yield browser
+            yield chromium
         finally:
-            browser.close()
+            chromium.quit()
 
 
 @dataclass(slots=True)
@@ -101,17 +155,17 @@ class Person:
 
 
 @contextmanager
-def person_at(browser: Browser, base_url: str, **options: Any) -> Iterator[Person]:
+def person_at(chromium: Chromium, base_url: str, **options: Any) -> Iterator[Person]:
     """Give somebody a browser that nobody has used; fail where one of its pages complained."""
     width, height = options.pop("size", WIDE)
-    context = browser.new_context(base_url=base_url, viewport={"width": width, "height": height}, **options)
+    context = chromium.open(base_url=base_url, viewport={"width": width, "height": height}, **options)
     context.set_default_timeout(PATIENCE_SECONDS * 1000)
     person = Person(context, context.new_page())
     _listen(person)
     try:
         yield person
     finally:
-        context.close()
+        chromium.close(context)
     assert not person.unexpected(), person.unexpected()
 
 

@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from tenants.keys import generate
-from tests.browser.chromium import NoBrowser, Person, person_at, running_browser
+from tests.browser.chromium import Chromium, NoBrowser, Person, installed_chromium, person_at
 from tests.browser.people import SessionsOf, sessions_of
 from tests.environment import STATE_DIR
 from tests.gateway.stack import ROOT, Stack, running_stack
@@ -18,10 +17,10 @@ KEYS = ("ALICE", "SAVER", "CHARLIE")
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Chromium]:
     try:
-        with running_browser() as browser:
-            yield browser
+        with installed_chromium() as chromium:
+            yield chromium
     except NoBrowser as error:
         pytest.exit(str(error), returncode=1)
 
@@ -33,7 +32,7 @@ def keys() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def stack(browser: Browser, keys: dict[str, str]) -> Iterator[Stack]:
+def stack(chromium: Chromium, keys: dict[str, str]) -> Iterator[Stack]:
     """Everything running; asks for the browser first, because there is no need for it without."""
     with running_stack(STATE_DIR / "browser", workers=1) as stack:
         variables = {f"{name}_KEY": keys[name.lower()] for name in KEYS}
@@ -49,12 +48,12 @@ def sessions(stack: Stack) -> SessionsOf:
 
 
 @pytest.fixture
-def somebody_at(browser: Browser) -> Iterator[Callable[..., Person]]:
+def somebody_at(chromium: Chromium) -> Iterator[Callable[..., Person]]:
     """Makes people with a browser each, at a gateway: `somebody_at(url)`, or with options of a browser context."""
     with ExitStack() as open_browsers:
 
         def make(url: str, **options: Any) -> Person:
-            return open_browsers.enter_context(person_at(browser, url, **options))
+            return open_browsers.enter_context(person_at(chromium, url, **options))
 
         yield make
 

@@ -37,7 +37,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def empty_stack(browser: Any) -> Iterator[Stack]:
+def empty_stack(chromium: Any) -> Iterator[Stack]:
     with running_stack(STATE_DIR / "looks", workers=1) as stack:
         yield stack
 
