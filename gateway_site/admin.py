@@ -14,6 +14,7 @@ admin.site.unregister(Group)  # Django has registered it already
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, Admin):
+    search_help_text = "Name"
     filter_horizontal = ("permissions",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -87,7 +87,7 @@ def for_operators(facts: Facts | None, burns: Iterable[Burn], now: datetime, use
     if user.has_perm("tenants.view_budgetalert"):
         found += _alerts(now)
     if user.has_perm("tenants.view_alertincident"):
-        found += of_alert_rules(None)
+        found += of_alert_rules(None, user)
     return sorted(found, key=lambda notice: RANKS.index(notice.severity))
 
 
@@ -171,10 +171,12 @@ def of_budgets(burns: Iterable[Burn], *, is_own: bool = False) -> Iterator[Notic
     near = [each for each in burns if each.is_near]
     spent = [each for each in near if each.is_spent]
     if spent:
+        way_out = "Raise it, increase it for a while, or leave it be."
         yield Notice(
             severity="warning",
             message=f"Spent: {_budgets_of(spent, is_own)}.",
-            advice="Requests are refused where the budget is hard. Raise it, increase it for a while, or leave it be.",
+            advice="Requests are refused where the budget is hard. "
+            + ("Whoever runs the gateway can raise it." if is_own else way_out),
             link=link("admin:tenants_budget_changelist"),
             link_text="Open budgets",
         )
@@ -209,16 +211,18 @@ def _alerts(now: datetime) -> Iterator[Notice]:
         )
 
 
-def of_alert_rules(tenant_id: int | None) -> Iterator[Notice]:
+def of_alert_rules(tenant_id: int | None, user: Any) -> Iterator[Notice]:
     """What alert rules of a tenant, or (None) of the operators, have found and nobody takes care of."""
     open_ones = AlertIncident.objects.firing().filter(tenant=tenant_id, acknowledged_at=None)
     found = list(open_ones.values_list("title", "severity")[:50])
     if found:
         titles = _names([title for title, _ in found[: SHOWN + 1]])
+        may_act = user.has_perms(("tenants.change_alertincident", "tenants.add_alertsilence"))
         yield Notice(
             severity=min((severity for _, severity in found), key=RANKS.index),
             message=f"{len(found)} {'alert fires' if len(found) == 1 else 'alerts fire'}: {titles}.",
-            advice="Each incident says since when and how bad; acknowledge it, or silence its rule for a while.",
+            advice="Each incident says since when and how bad"
+            + ("; acknowledge it, or silence its rule for a while." if may_act else "."),
             link=link("admin:tenants_alertincident_changelist", state="firing"),
             link_text="Open incidents",
         )

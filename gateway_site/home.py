@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest
 from django.utils import timezone
@@ -92,9 +93,10 @@ def _attention(request: HttpRequest, standing: Standing, burns: list[Burn], now:
         facts = find_facts(request)
         notices = for_operators(facts, burns, now, request.user)
     else:
-        alerts = of_alert_rules(standing.tenant_id) if request.user.has_perm("tenants.view_alertincident") else ()
+        user: Any = request.user
+        alerts = of_alert_rules(standing.tenant_id, user) if user.has_perm("tenants.view_alertincident") else ()
         # Who acts as an owner accepts nothing in their name.
-        documents = () if standing.is_acting else of_documents(request.user)  # type: ignore[arg-type]
+        documents = () if standing.is_acting else of_documents(user)
         notices = [*documents, *alerts, *of_budgets(burns, is_own=True)]
     return {"notices": notices[:MOST], "more_notices": max(0, len(notices) - MOST)}
 
@@ -344,15 +346,20 @@ def _ends(burn: Burn) -> str:
     """Say what becomes of it."""
     resets = burn.standing.resets_at
     if burn.is_spent:
-        return "spent" if resets is None else f"spent; begins anew {words.day(resets)}"
+        return "spent" if resets is None else f"spent; begins anew {_day(burn, resets)}"
     if burn.ends_at is None:
-        return "lasts" if resets is None else f"lasts until {words.day(resets)}"
+        return "lasts" if resets is None else f"lasts until {_day(burn, resets)}"
     early = burn.days_early
     moment = f"{burn.ends_at:%H:%M}" if burn.budget.period == "day" else words.day(burn.ends_at)
     at_this_rate = f"at this rate spent {'at' if burn.budget.period == 'day' else 'on'} {moment}"
     if not early:
         return at_this_rate
     return f"{at_this_rate}, {early} day{'' if early == 1 else 's'} early"
+
+
+def _day(burn: Burn, resets: datetime) -> str:
+    """The day that begins then where the tenant is."""
+    return words.day(resets.astimezone(ZoneInfo(burn.budget.tenant.timezone)))
 
 
 # --- Members -----------------------------------------------------------------------------------------------

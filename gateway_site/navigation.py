@@ -60,7 +60,7 @@ ALERTS = _group(
     objects("Alert rules", "rule", "tenants_alertrule"),
     objects("Channels", "campaign", "tenants_alertchannel"),
     objects("Silences", "notifications_paused", "tenants_alertsilence"),
-    objects("Alerts of budgets", "notifications", "tenants_budgetalert"),
+    objects("Budget alerts", "notifications", "tenants_budgetalert"),
 )
 
 OPERATORS = (
@@ -76,7 +76,7 @@ OPERATORS = (
         objects("Requests", "receipt_long", "tenants_usagerecord"),
         objects("Hourly usage", "schedule", "tenants_usagehour"),
         objects("Daily usage", "calendar_month", "tenants_usageday"),
-        objects("Usage of end users", "groups", "tenants_usageenduserday"),
+        objects("End users", "groups", "tenants_usageenduserday"),
         objects("Stored responses", "inventory_2", "routing_storedresponse"),
     ),
     _group(
@@ -180,7 +180,14 @@ def _is_known(name: str | None) -> bool:
 
 def _own_page(standing: Standing) -> Item:
     link = reverse("admin:tenants_tenant_change", args=[standing.tenant_id])
-    return _item("Settings", "settings", link, lambda request: request.user.has_perm("tenants.view_tenant"))
+    item = _item("Settings", "settings", link, lambda request: request.user.has_perm("tenants.view_tenant"))
+    return {**item, "name": "admin:tenants_tenant_changelist"}
+
+
+def place_of(request: HttpRequest, name: str) -> tuple[str, Item] | None:
+    """The group and the entry of a page in the sidebar of whoever asks, by the name of its URL."""
+    places = ((group["title"], item) for group in navigation(request) for item in group["items"])
+    return next((place for place in places if place[1].get("name") == name), None)
 
 
 def whose_console(request: HttpRequest) -> str:

@@ -342,7 +342,11 @@ UNFOLD = {
     "SITE_URL": None,
     "ACCOUNT": {"navigation": [{"title": "Security", "link": "/admin/security/"}]},
     "COMMAND": {"search_callback": "gateway_site.palette.find"},
-    "SCRIPTS": [lambda request: static("js/export_link.js"), lambda request: static("js/names.js")],
+    "SCRIPTS": [
+        lambda request: static("js/export_link.js"),
+        lambda request: static("js/names.js"),
+        lambda request: static("js/sidebar.js"),
+    ],
     "STYLES": [
         lambda request: static("css/console.css"),
         lambda request: static("css/upstreams.css"),

@@ -13,6 +13,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.http import urlencode
 
@@ -38,14 +39,15 @@ OPEN_WHATEVER_IS_MISSING = (
 SIGN_IN_PAGES = (LOGIN, "/admin/security/", "/admin/logout/", "/invitation/")
 
 
+SECURITY = "mfa_index"
 TITLES = {
     "account_inactive": "Switched off",
     "mfa_authenticate": "Second factor",
     "account_reset_password": "Forgotten password",
-    "account_reset_password_done": "Look into your mailbox",
+    "account_reset_password_done": "A link is on its way",
     "account_reset_password_from_key": "New password",
     "account_reset_password_from_key_done": "Password changed",
-    "mfa_index": "Security",
+    SECURITY: "Security",
     "account_reauthenticate": "Is it you?",
     "mfa_reauthenticate": "Is it you?",
     "mfa_reauthenticate_webauthn": "Is it you?",
@@ -209,11 +211,14 @@ def console_around(request: HttpRequest) -> dict[str, Any]:
 
     user: Any = request.user
     is_inside = user.is_authenticated and standing_of(user).is_somebody and turned_away(user, request.session) is None
+    name = getattr(request.resolver_match, "url_name", None) or ""
+    is_below = is_inside and name != SECURITY and request.path.startswith(reverse(SECURITY))
     return {
         **admin.site.each_context(request),
         "layout": "admin/base_site.html" if is_inside else "unfold/layouts/unauthenticated.html",
         "is_inside": is_inside,
-        "title": TITLES.get(getattr(request.resolver_match, "url_name", None) or "", "Sign in"),
+        "title": TITLES.get(name, "Sign in"),
+        "parent": {"title": TITLES[SECURITY], "link": reverse(SECURITY)} if is_below else None,
         "sso_name": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
         "sends_mail": bool(settings.EMAIL_HOST),
     }

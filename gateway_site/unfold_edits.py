@@ -11,6 +11,7 @@ IS_STAFF, IS_INSIDE = "{% if request.user.is_staff %}", "{% if request.user.stan
 FIRST_IS_CHOSEN = (
     "; if ($event.target.id === 'command-results' && items?.[0]?.querySelector('a')) currentIndex = 1"  # Enter opens it
 )
+IS_FILLED_IN = "{% if form.visible_fields or form.form_before_template %}"
 EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     # Members, who are not staff, find things, too.
     "unfold/helpers/command.html": (
@@ -39,10 +40,36 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ('<p class="mb-6', '<p class="empty-words mb-6'),
         ('{% trans "This page yielded into no results." %}', '{% include "admin/includes/empty_words.html" %}'),
         ("{% if has_add_permission or cl.has_filters %}", "{% if has_add_permission or is_narrowed %}"),
+        ("{% if has_add_permission %}", "{% if has_add_permission and not is_narrowed %}"),
         ("{% if cl.has_filters or cl.query %}", "{% if is_narrowed %}"),
         ('rtl:-mr-0.5">', 'rtl:-mr-0.5" aria-hidden="true">'),
+        (
+            "border border-base-200 flex flex-row font-medium gap-2 group/button h-[38px] items-center justify-center px-3"
+            " py-2 rounded-default w-full hover:text-primary-600 lg:w-auto dark:border-base-700 dark:hover:bg-base-900"
+            " dark:hover:text-primary-500",
+            "bg-primary-600 flex flex-row font-medium gap-2 h-[38px] items-center justify-center px-3 py-2 rounded-default"
+            " text-white w-full lg:w-auto",
+        ),
         ('{% trans "Reset filters" %}', "Show all"),
     ),
+    # A dialog without fields has no place for them, and what opens in red ends in red.
+    "unfold/helpers/dialog.html": (
+        ("gap-4 p-4 overflow-y-auto", f"gap-4 overflow-y-auto {IS_FILLED_IN}p-4{{% endif %}}"),
+        ('<div class="border-t border-base-200', f'<div class="{IS_FILLED_IN}border-t{{% endif %}} border-base-200'),
+        ('button.html" with submit=1 %}', 'button.html" with submit=1 variant=dialog.variant %}'),
+    ),
+    # Labels of switches have a line as labels of fields have.
+    "unfold/helpers/fieldset_row_checkbox.html": (("min-w-32 w-32 ", ""),),
+    # Perhaps it is the first one.
+    "unfold/helpers/edit_inline/inline_add.html": (
+        (
+            "{{ inline_admin_formset.inline_formset_data|inline_add_button_text }}",
+            "Add {{ inline_admin_formset.opts.verbose_name }}",
+        ),
+    ),
+    # Pages and objects are found, whatever apps and models may be.
+    "unfold/helpers/search.html": (("{% trans 'Search apps and models...' %}", "Search"),),
+    "unfold/helpers/change_list_filter_actions.html": (('{% trans "Apply Filters" %}', "Apply filters"),),
     # Not on the page that it leads to.
     "unfold/helpers/add_link.html": (("{% if add_url %}", "{% if add_url and not add %}"),),
     # Buttons, which keyboards reach.
@@ -58,14 +85,12 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
             ' aria-label="Show or hide the menu">',
         ),
         ("</span>\n        </span>", "</span>\n        </button>"),
+        ("{% header_title %}", "{% load console %}{% way_here %}"),
     ),
     # Objects are called as they are called; on a phone only the way back and the last part have room (console.css).
     "unfold/helpers/header_title.html": (
         ('class="align-middle', 'title="{{ part.title }}" class="crumb align-middle'),
-        (
-            "{{ part.title|capfirst }}",
-            "{% if forloop.counter > 2 %}{{ part.title }}{% else %}{{ part.title|capfirst }}{% endif %}",
-        ),
+        ("{{ part.title|capfirst }}", "{{ part.title }}"),
         ('class="material-symbols-outlined', 'class="crumb-next material-symbols-outlined'),
     ),
     # Tabs scroll: the menu into which Unfold moves what has no room is filled before there is anything to measure.

@@ -113,12 +113,6 @@ def _gemini(ask: Ask) -> Sent:
 
 
 _REQUESTS = {"openai_chat": _chat, "anthropic_messages": _anthropic, "openai_responses": _responses, "gemini": _gemini}
-DIALECTS = {
-    "openai_chat": "OpenAI chat completions",
-    "anthropic_messages": "Anthropic messages",
-    "openai_responses": "OpenAI responses",
-    "gemini": "Gemini",
-}
 
 
 # --- As code -----------------------------------------------------------------------------------------------

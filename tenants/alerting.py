@@ -31,8 +31,10 @@ class Metric:
     @property
     def phrase(self) -> str:
         """The metric in a sentence."""
-        said = f"{self.label[0].lower()}{self.label[1:]}"
-        return f"the number of {said}" if self.is_counted or self.label.startswith("Workers") else said
+        name, _, rank = self.label.partition(", ")
+        said = f"{rank} {name[0].lower()}{name[1:]}".strip()
+        is_number = self.is_counted or name.startswith(("Requests", "Tokens", "Workers"))
+        return f"the number of {said}" if is_number else f"the {said}"
 
     def unit_in(self, currency: str) -> str:
         """The unit; of money with its currency."""
@@ -206,7 +208,8 @@ def with_unit(value: Decimal | None, metric: str, currency: str = "") -> str:
     """A value with its unit; a dash for none."""
     if value is None:
         return "\N{EN DASH}"
-    return f"{number(value, metric)} {METRICS.get(metric, UNKNOWN).unit_in(currency)}".strip()
+    unit = METRICS.get(metric, UNKNOWN).unit_in(currency)
+    return f"{number(value, metric)}{'' if unit == '%' else ' '}{unit}".strip()
 
 
 def minutes(count: int) -> str:
@@ -243,7 +246,7 @@ def sentence(rule: Wording) -> str:
     about = ", ".join(f"{kind} {name}" for kind, name in rule.filters.items() if name)
     parts = [
         f"When {metric.phrase}",
-        f"of {about}" if about else ("" if metric.is_of_gateway else "of all requests"),
+        f"of {about}" if about else ("" if metric.is_of_gateway or "requests" in metric.phrase else "of all requests"),
         f"is {rule.comparison} {with_unit(rule.threshold, rule.metric, rule.currency)}",
         "" if metric.is_of_gateway else f"over {minutes(rule.window)}",
     ]

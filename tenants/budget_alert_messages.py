@@ -136,7 +136,7 @@ def payload(alert: BudgetAlert) -> bytes:
 def subject_of(alert: BudgetAlert) -> str:
     """One line: whose budget, and how far."""
     percent = f"{alert.spent * 100 / alert.limit:.0f}" if alert.limit else "100"
-    return " ".join(f"[Tollgate] {alert.tenant}: {percent} % of {alert.budget} is spent".split())
+    return " ".join(f"[Tollgate] {alert.tenant}: {percent}% of {alert.budget} is spent".split())
 
 
 def text_of(alert: BudgetAlert) -> str:
@@ -153,7 +153,7 @@ def text_of(alert: BudgetAlert) -> str:
     refusals = "Requests that do not fit into it are" if budget.is_hard else "It is a soft budget: nothing is"
     return "\n".join(
         [
-            f"The budget of {budget} has reached {alert.threshold} %.",
+            f"The budget of {budget} has reached {alert.threshold}%.",
             "",
             *filter(None, details),
             "",

@@ -1,4 +1,4 @@
-"""How the console's first page writes numbers, and how they have changed. Pure."""
+"""How the console writes sums and other numbers, and how they have changed. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -25,6 +25,7 @@ CLAIM = timedelta(minutes=1)
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
 GIVE_UP_AFTER = timedelta(days=1)
+NO_EMAILS = "This gateway sends no e-mails until an operator sets EMAIL_HOST."
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
@@ -59,7 +60,7 @@ def pause_after(tries: int) -> timedelta:
 def write_email(to: Sequence[str], subject: str, text: str, headers: dict[str, str]) -> None:
     """Send an e-mail; raises NotDelivered."""
     if not settings.EMAIL_HOST:
-        raise NotDelivered("EMAIL_HOST is not set, so no e-mails are sent.")
+        raise NotDelivered(NO_EMAILS)
     message = EmailMessage(subject=subject, body=text, to=list(to), connection=get_connection(SMTP), headers=headers)
     try:
         message.send()

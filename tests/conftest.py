@@ -1,12 +1,14 @@
 """Fixtures that every test may use. Real stores, started with the first test that asks for them."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 import redis
 from django.conf import settings
 from django.core.management.commands import flush
+from httpx._transports import default
 
 from gateway_site.embedded import embedded_stores
 from tests.environment import IDLE_TRANSACTION, STATE_DIR
@@ -17,13 +19,14 @@ LASTING_TABLES = {"django_content_type", "auth_permission", "auth_group", "auth_
 
 
 def pytest_configure() -> None:
-    """Spend no time on what no test is about: slow hashes of passwords, and permissions made anew after each flush.
+    """Spend no time on what no test is about: slow hashes, permissions made anew after each flush, certificates.
 
     And leave transactions time: on a slow machine a page's first load takes longer than one may be idle.
     """
     options = settings.DATABASES["default"]["OPTIONS"]
     options["options"] += f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION}"  # the last one counts
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    default.create_ssl_context = cache(default.create_ssl_context)  # 25 ms for each client, which talks to loopback
     flush.sql_flush = _sql_flush
     flush.emit_post_migrate_signal = lambda *_arguments: None
 

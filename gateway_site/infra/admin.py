@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -55,6 +56,7 @@ class Overtaken(Exception):
 class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
     """The base of the console's model pages."""
 
+    has_history = True  # something is noted of what becomes of its objects
     history: ClassVar[Callable[[Admin, HttpRequest, str], HttpResponse | None] | None] = None  # set by the audit trail
     show_full_result_count = False
     list_per_page = 50
@@ -77,12 +79,24 @@ class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
             if not self.has_view_or_change_permission(request):
                 raise PermissionDenied
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_history:
+            extra_context = {**(extra_context or {}), "show_history": False}
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except (IntegrityError, Overtaken):
             if request.method != "POST":
                 raise
         return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """Say so, where the others are."""
+        name = f"{opts.verbose_name} {unquote(object_id)}"
+        words = f"There is no {name} here: it was deleted, or the address is wrong. Look for it in this list."
+        self.message_user(request, words, messages.WARNING)
+        return HttpResponseRedirect(self._list_url())
+
+    def _list_url(self) -> str:
+        return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
     def _may_be(self, object_id: str) -> bool:
         """Whether something in an address can be the key of an object here at all."""
@@ -140,7 +154,7 @@ class Admin(CsvMixin, FormFieldsMixin, ModelAdmin):
         url = request.headers.get("HX-Current-URL", "")
         if url and url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure()):
             return url
-        return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        return self._list_url()
 
 
 class StackedRows(KnownRowsMixin, FormFieldsMixin, StackedInline):
@@ -203,6 +217,7 @@ class UncountedPaginator(Paginator):
 class LedgerAdmin(ReadOnlyMixin, Admin):
     """A large table that is only ever read, newest first."""
 
+    has_history = False
     paginator = UncountedPaginator
     sortable_by = ()
     actions = None

@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.html import strip_tags
 from unfold.widgets import UnfoldAdminExpandableTextareaWidget
 
 from gateway_site.infra.words import plain
@@ -118,7 +119,9 @@ class UploadField(forms.FileField):
 
 
 def _readable(contents: str) -> str:
-    """A number that is only shown: with the digits it needs, and with thousands apart."""
+    """A number that is only shown: with the digits it needs, and with thousands apart; JSON with nothing in it: nothing."""
+    if set(strip_tags(contents).split()) & {"{}", "[]"}:
+        return ""  # Unfold shows JSON twice: for light and for dark
     try:
         number = Decimal(contents)
     except InvalidOperation:
@@ -145,8 +148,8 @@ class FormFieldsMixin:
     @cached_property
     def readonly_preprocess_fields(self: Any) -> dict[str, Any]:
         """For unfold: what becomes of the texts of read-only fields."""
-        numbers = (models.DecimalField, models.PositiveBigIntegerField)
-        return {field.name: _readable for field in self.model._meta.fields if isinstance(field, numbers)}
+        kinds = (models.DecimalField, models.FloatField, models.IntegerField, models.JSONField)
+        return {field.name: _readable for field in self.model._meta.fields if isinstance(field, kinds)}
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]

@@ -19,4 +19,5 @@ def sign_in_field(field: BoundField, **attributes: Any) -> dict[str, Any]:
         widget.attrs.pop("placeholder", None)
     if field.name in {"password", "oldpassword"}:
         field.help_text = ""  # allauth's is a link to a new password, which the pages offer themselves
+    field.label = str(field.label).replace(" Password", " password")  # allauth writes "Current Password"
     return {"field": field}

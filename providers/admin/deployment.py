@@ -19,6 +19,7 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from gateway_site.infra.admin import badge
+from gateway_site.infra.words import dialect_name
 from providers import probes
 from providers.admin.health import attach_states, show_breaker, show_cooldown, show_probe, show_switch, states_of
 from providers.admin.price import PriceRows
@@ -59,7 +60,7 @@ class DeploymentForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "dialect" in self.fields:
-            choices = [("", "All of its provider's"), *((name, name) for name in DIALECTS)]
+            choices = [("", "All of its provider's"), *((name, dialect_name(name)) for name in DIALECTS)]
             self.fields["dialect"].widget = UnfoldAdminSelectWidget(choices=choices)
 
 

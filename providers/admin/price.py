@@ -66,7 +66,7 @@ class ModelPriceAdmin(Admin):
     def side_label(self, price: ModelPrice) -> tuple[str, str]:
         return price.side, price.get_side_display()
 
-    @display(description="From", label={"future": "warning", "past": "success"})
+    @display(description="Status", label={"future": "warning", "past": "success"})
     def in_force(self, price: ModelPrice) -> tuple[str, str]:
         return ("future", "Later") if price.effective_from > timezone.now() else ("past", "Begun")
 

@@ -26,15 +26,18 @@ from unfold.widgets import (
 
 from gateway_site.infra import secrets
 from gateway_site.infra.admin import badge
+from gateway_site.infra.words import dialect_name
 from providers.admin.switch import SwitchAdmin
 from providers.certificates import tidy
 from providers.connection_check import CANNOT_PROBE, REJECTED, UNREACHABLE, WORKS, Check, check
 from providers.models import Provider
 from providers.models.provider import adapter_choices
 from providers.registry import ADAPTERS, DIALECTS
+from tenants.admin.scope import without
 from tenants.audit import audit
 
 SECRETS = ("credential", "proxy", "client_key")
+ENTERED = (*SECRETS, *(f"clear_{name}" for name in SECRETS))  # fields of the form that nobody can read
 # What a list does not show, and what is long.
 UNREAD = (
     "catalogue",
@@ -130,7 +133,7 @@ class ProviderForm(forms.ModelForm):
     """Secrets go in and never come out."""
 
     dialects = DialectsField(
-        choices=[(name, name) for name in DIALECTS],
+        choices=[(name, dialect_name(name)) for name in DIALECTS],
         required=False,
         help_text=Provider._meta.get_field("dialects").help_text,
     )
@@ -200,6 +203,7 @@ class ProviderAdmin(SwitchAdmin):
     list_display_links = ("slug", "name")
     list_filter = ("is_enabled", ("adapter", ChoicesDropdownFilter))
     search_fields = ("slug", "name", "base_url")
+    search_help_text = "Slug, name or address"
     prepopulated_fields = {"slug": ("name",)}
     readonly_fields = ("credential_state", "connection", "catalogue_size", "catalogue_at")
     fieldsets = (
@@ -225,10 +229,12 @@ class ProviderAdmin(SwitchAdmin):
                     ("between_tokens_timeout", "total_timeout"),
                     ("max_connections", "http2"),
                     "headers",
-                    ("proxy", "clear_proxy"),
+                    "proxy",
+                    "clear_proxy",
                     "ca_certificate",
                     "client_certificate",
-                    ("client_key", "clear_client_key"),
+                    "client_key",
+                    "clear_client_key",
                 ),
             },
         ),
@@ -281,9 +287,11 @@ class ProviderAdmin(SwitchAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """What it lists is known of stored ones only; who may not change it tests nothing."""
         hidden = {"Its models"} if obj is None else set()
+        found = super().get_fieldsets(request, obj)
         if not self.has_change_permission(request, obj):
             hidden.add("Does it work?")
-        return [each for each in super().get_fieldsets(request, obj) if each[0] not in hidden]
+            found = without(found, ENTERED)
+        return [each for each in found if each[0] not in hidden]
 
     # --- Testing the connection ------------------------------------------------------------------------------
 

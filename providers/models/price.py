@@ -89,7 +89,7 @@ class ModelPrice(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.deployment} {self.get_side_display().lower()} from {self.effective_from:%Y-%m-%d}"
+        return f"{self.deployment}: {self.get_side_display().lower()} from {self.effective_from:%Y-%m-%d}"
 
     @property
     def units(self) -> dict[str, Decimal]:

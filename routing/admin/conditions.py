@@ -130,5 +130,5 @@ def summary_of(given: Mapping[str, Any]) -> str:
     elif headers:
         parts.append("header")
     if given.get("end_user_percent") not in (None, ""):
-        parts.append(f"{given['end_user_percent']} % of callers")
+        parts.append(f"{given['end_user_percent']}% of callers")
     return "; ".join(parts) or "none"

@@ -25,10 +25,20 @@ MOST_CHOICES = 500
 PERMISSION = "tenants.view_apikey"
 
 
-def autocomplete(field_name: str, found: Any) -> AutocompleteSelect:
+class SearchedSelect(AutocompleteSelect):
+    """Says something where nothing is chosen."""
+
+    placeholder = ""
+
+    def build_attrs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {**super().build_attrs(*args, **kwargs), "data-placeholder": self.placeholder}
+
+
+def autocomplete(field_name: str, found: Any, placeholder: str) -> AutocompleteSelect:
     """A field that is searched as a usage record's own would be: what is found there, its page decides."""
     reference: Any = UsageRecord._meta.get_field(field_name)
-    widget = AutocompleteSelect(reference, admin.site, attrs={"class": "unfold-admin-autocomplete"})
+    widget = SearchedSelect(reference, admin.site, attrs={"class": "unfold-admin-autocomplete"})
+    widget.placeholder = placeholder
     widget.choices = found.choices
     return widget
 
@@ -44,11 +54,11 @@ class ConnectForm(forms.Form):
         super().__init__(**given)
         fields: dict[str, Any] = self.fields
         if is_operator:
-            fields["tenant"].widget = autocomplete("tenant", fields["tenant"])
+            fields["tenant"].widget = autocomplete("tenant", fields["tenant"], "Choose a tenant")
         else:
             del self.fields["tenant"]
         fields["key"].queryset = keys_of(tenant)
-        fields["key"].widget = autocomplete("api_key", fields["key"])
+        fields["key"].widget = autocomplete("api_key", fields["key"], "None yet")
         fields["model"].choices = [(model.name, model.name) for model in models] or [("", "None yet")]
 
     class Media:

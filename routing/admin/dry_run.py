@@ -12,11 +12,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from gateway_site.infra.admin import badge
 from gateway_site.infra.form_fields import ChosenField
+from gateway_site.infra.words import dialect_name
 from providers.wire.json import write_json
 from routing.api.dry_run import checked_headers, may_dry_run
 from routing.dry_run import TITLES, Question, dry_run, load_site
@@ -53,7 +54,9 @@ class DryRunForm(forms.Form):
     headers = forms.CharField(
         required=False,
         widget=UnfoldAdminTextareaWidget({**MONO, "rows": 3}),
-        help_text="Those that routing looks at, one in a line: x-tollgate-region: eu",
+        help_text=mark_safe(
+            'Those that routing looks at, one in a line: <code class="whitespace-nowrap">x-tollgate-region: eu</code>'
+        ),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -136,11 +139,11 @@ def _candidate(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         row["position"],
         _deployment(row),
-        f"{row['first_percent']}\N{NO-BREAK SPACE}%",
+        f"{row['first_percent']}%",
         row["priority"],
         row["weight"],
         _standing(row),
-        f"translated to {row['dialect']}" if row["is_translated"] else "passed through",
+        f"translated to {dialect_name(row['dialect'])}" if row["is_translated"] else "passed through",
         _losses(row["losses"]),
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter
 from unfold.decorators import display
 
-from gateway_site.infra.admin import LedgerAdmin, RecentFilter
+from gateway_site.infra.admin import LedgerAdmin, RecentFilter, badge
 from routing.models import HealthEvent
 
 COLOURS = {
@@ -31,25 +32,24 @@ class HealthEventAdmin(LedgerAdmin):
     list_filter = (WhenFilter, ("kind", ChoicesDropdownFilter), ("deployment", FieldTextFilter))
     search_fields = ("deployment", "provider", "reason")
     search_help_text = "Deployment, provider or reason"
-    fieldsets = (
-        (None, {"fields": (("at", "kind"), ("deployment", "provider"), ("old", "new"), "reason", ("until", "worker"))}),
-    )
+    fields = (("when", "kind_label"), ("deployment", "provider"), ("old", "new"), "reason", ("until", "worker"))
+    readonly_fields = ("when", "kind_label")
 
     @display(description="Time", ordering="at")
     def when(self, event: HealthEvent) -> str:
-        return f"{event.at:%Y-%m-%d %H:%M:%S}"
+        return f"{event.at:%Y-%m-%d %H:%M:%S} UTC"
 
     @display(description="Deployment")
     def subject(self, event: HealthEvent) -> str:
         return event.deployment or f"all of {event.provider}"
 
-    @display(description="What happened", label=COLOURS)
-    def kind_label(self, event: HealthEvent) -> tuple[str, str]:
-        return event.kind, event.get_kind_display()
+    @display(description="What happened")
+    def kind_label(self, event: HealthEvent) -> SafeString:
+        return badge(event.get_kind_display(), COLOURS.get(event.kind, ""))
 
     @display(description="Change")
     def change(self, event: HealthEvent) -> str:
-        return f"{event.old or 'unknown'} → {event.new}"
+        return f"{event.old or 'unknown'} → {event.new}" if event.new else event.old
 
     @display(description="Until")
     def until_when(self, event: HealthEvent) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
@@ -14,7 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from gateway_site.infra import valkey
@@ -73,15 +73,15 @@ class Worker:
         """In the order of HEADINGS."""
         report = self.running.report
         busy = f"{report.active_requests:,} requests, {report.active_streams:,} of them streams"
-        latency = "" if report.average_latency_ms is None else f", {report.average_latency_ms:,.0f} ms on average"
+        latency = "" if report.average_latency_ms is None else f"{report.average_latency_ms:,.0f} ms on average"
         return [
             [str(report.pid), report.version],
             [self.state],
             [self.revision, f"since {_clock(report.revision_since)}" if report.revision_since else ""],
-            [_since(report.started_at)],
+            [f"{datetime.fromtimestamp(report.started_at, UTC):%Y-%m-%d}", _clock(report.started_at)],
             [busy, f"{report.active_connections:,} connections, {filesizeformat(report.buffered_bytes)} buffered"],
-            [f"{report.requests_total:,} requests, {report.requests_failed:,} failed{latency}"],
-            [format_html_join(" ", "{}", _stores(report.components))],
+            [f"{report.requests_total:,} requests, {report.requests_failed:,} failed", latency],
+            [_stores(report.components)],
             ["just now" if self.age < 2 else f"{self.age:,.0f} s ago"],
         ]
 
@@ -173,9 +173,9 @@ def silent_workers(reporting: set[str]) -> list[Silent]:
     ]
 
 
-def _stores(components: Mapping[str, str]) -> Iterator[tuple[SafeString]]:
-    for name in ("valkey", "postgres", "spool"):
-        yield (_component(name, components.get(name, "unknown")),)
+def _stores(components: Mapping[str, str]) -> SafeString:
+    labels = ((_component(name, components.get(name, "unknown")),) for name in ("valkey", "postgres", "spool"))
+    return format_html('<span class="node-stores">{}</span>', format_html_join("", "{}", labels))
 
 
 def _component(name: str, state: str) -> SafeString:
@@ -185,7 +185,3 @@ def _component(name: str, state: str) -> SafeString:
 
 def _clock(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%H:%M:%S}"
-
-
-def _since(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}"

@@ -19,9 +19,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.infra.form_fields import ChosenField
+from gateway_site.infra.words import DIALECTS
 from routing.admin.connect import autocomplete, chat_models, chosen_tenant, origin
 from routing.connect import SECRET_PLACE
-from routing.examples import DIALECTS, LANGUAGES, Ask, Connection, code_for, request_of
+from routing.examples import LANGUAGES, Ask, Connection, code_for, request_of
 from routing.playground import EXPLANATIONS, outcome_of
 from tenants.admin.scope import standing_in
 from tenants.models import Project, Tenant
@@ -40,7 +41,7 @@ class TenantForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["tenant"]
-        field.widget = autocomplete("tenant", field)
+        field.widget = autocomplete("tenant", field, "Choose a tenant")
 
     class Media:
         js = ("admin/js/jquery.init.js",)

@@ -90,7 +90,6 @@ def queue_page(request: HttpRequest) -> HttpResponse:
         "headings": HEADINGS,
         "error": error,
         "queues": by_provider(reports),
-        "workers": len(reports),
     }
     return TemplateResponse(request, "admin/queue.html", context)
 

@@ -271,6 +271,7 @@ class ConfigRevisionAdmin(ReadOnlyMixin, Admin):
             "changes wait. The objects in the console are not changed.",
             "form_class": RollBackForm,
             "form_submit_text": "Roll back",
+            "variant": "danger",
         },
     )
     def roll_back_to(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
+from django.db.models import Count, F, QuerySet, Sum, Window
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,7 +17,7 @@ from unfold.decorators import display
 
 from gateway_site.infra.admin import Admin, TableRows
 from routing.admin.alias import AliasRows
-from routing.admin.conditions import NEEDS, ConditionsField
+from routing.admin.conditions import NEEDS, ConditionsField, summary_of
 from routing.admin.dry_run import shown
 from routing.admin.progress import PublishedMixin
 from routing.admin.route_trial import SIZES, question_of, site_with
@@ -68,7 +68,7 @@ class TargetRows(TableRows):
     model = RouteTarget
     form = TargetForm
     fields = ("deployment", "priority", "weight", "share", "conditions")
-    readonly_fields = ("share",)
+    readonly_fields = ("share", "conditions_told")
     autocomplete_fields = ("deployment",)
     ordering_field = "priority"
     per_page = 20
@@ -77,9 +77,48 @@ class TargetRows(TableRows):
     def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
         return 0 if obj else 1
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RouteTarget]:
+        """With what all targets of a tier have together, on whichever page of the table they are."""
+        tier = [F("route"), F("priority")]
+        found: QuerySet[RouteTarget] = super().get_queryset(request)
+        return found.annotate(
+            strategy=F("route__strategy"),
+            in_tier=Window(Count("pk"), partition_by=tier),
+            weight_of_tier=Window(Sum("weight"), partition_by=tier),
+        )
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        if not self.has_change_permission(request, obj):
+            self.ordering_field = ""  # this inline is of this request: who may not move rows is offered no handles
+        return super().get_formset(request, obj, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Readers are told the conditions in words."""
+        if self.has_change_permission(request, obj):
+            return self.fields
+        return [*self.fields[:-1], "conditions_told"]
+
     @display(description="Share of its tier")
     def share(self, target: RouteTarget) -> SafeString:
-        return format_html('<span class="target-share">{}</span>', "…")  # static/js/route_form.js works it out, live
+        return format_html('<span class="target-share">{}</span>', share_of(target))
+
+    @display(description="Conditions")
+    def conditions_told(self, target: RouteTarget) -> str:
+        return summary_of(target.conditions)
+
+
+def share_of(target: Any) -> str:
+    """What a stored target gets of its tier; static/js/route_form.js says the same of what a form says."""
+    if target.pk is None:
+        return "\N{EN DASH}"
+    if target.in_tier == 1:
+        return "100%"
+    if target.strategy not in {"weighted", "least_busy"}:
+        return "as measured"
+    if target.weight_of_tier and not target.weight:
+        return "last resort"
+    share = target.weight / target.weight_of_tier if target.weight_of_tier else 1 / target.in_tier
+    return f"{100 * share:.{1 if share < 0.1 else 0}f}%"
 
 
 @admin.register(Route)

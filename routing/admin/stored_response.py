@@ -13,6 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from gateway_site.infra.admin import LedgerAdmin, badge
+from gateway_site.infra.words import dialect_name
 from routing.models import StoredResponse
 from tenants.admin.scope import ScopedMixin
 from tenants.models import ApiKey, Tenant
@@ -30,10 +31,10 @@ class StoredResponseAdmin(ScopedMixin, LedgerAdmin):
     fieldsets = (
         (None, {"fields": ("response_id", ("place", "size"))}),
         ("Who", {"fields": (("tenant_name", "api_key_name"),)}),
-        ("Where", {"fields": (("deployment", "dialect"),)}),
+        ("Where", {"fields": (("deployment", "format"),)}),
         ("When", {"fields": (("created_at", "expires_at"),)}),
     )
-    readonly_fields = ("place", "size", "tenant_name", "api_key_name")
+    readonly_fields = ("place", "size", "tenant_name", "api_key_name", "format")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         tenants = Tenant.objects.filter(pk=OuterRef("tenant_id")).order_by().values("slug")
@@ -53,10 +54,14 @@ class StoredResponseAdmin(ScopedMixin, LedgerAdmin):
     def place(self, response: StoredResponse) -> str:
         return badge("Upstream", "info") if response.is_native else badge("Here, encrypted", "success")
 
+    @display(description="Format")
+    def format(self, response: StoredResponse) -> str:
+        return dialect_name(response.dialect)
+
     @display(description="Size")
     def size(self, response: Any) -> str:
         return "" if response.is_native else filesizeformat(response.body_size)
 
     @display(description="Expires")
     def expires(self, response: StoredResponse) -> str:
-        return f"{response.expires_at:%Y-%m-%d %H:%M}"
+        return f"{response.expires_at:%Y-%m-%d %H:%M} UTC"

@@ -376,7 +376,7 @@
         const told = [];
         if (provider.in_flight !== undefined) {
             told.push(`${provider.in_flight} in flight`);
-            told.push(provider.error_rate === null ? "no calls in 2 min" : `${(provider.error_rate * 100).toFixed(1)} % failed in 2 min`);
+            told.push(provider.error_rate === null ? "no calls in 2 min" : `${(provider.error_rate * 100).toFixed(1)}% failed in 2 min`);
         }
         for (const each of provider.troubled ?? []) {
             told.push(`${each.name}: ${each.why}${each.until ? ` until ${clock(each.until)}` : ""}`);
@@ -390,7 +390,7 @@
         write(badge, isSilent ? "Silent" : "Up");
         write(name, worker.name);
         const told = isSilent ? `Stale since ${clock(worker.silent_since)}` : `${worker.in_flight} in flight`;
-        write(facts, `${told} · revision ${worker.revision || "unknown"}`);
+        write(facts, worker.revision ? `${told} · revision ${worker.revision}` : told);
     }
 
     // --- The socket -----------------------------------------------------------------------------------------

@@ -39,12 +39,12 @@
     }
 
     function shareOf(row, tier, isByWeight) {
-        if (tier.length === 1) return "100 %";
+        if (tier.length === 1) return "100%";
         if (!isByWeight) return "as measured";
         const all = tier.reduce((sum, each) => sum + weightOf(each), 0);
         if (all && !weightOf(row)) return "last resort";
         const share = all ? weightOf(row) / all : 1 / tier.length;
-        return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+        return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`;
     }
 
     // Unfold numbers the rows when one was dragged: here tiers belong to places, so that two targets can share one.
@@ -117,7 +117,7 @@
         const parts = needs.length ? [`needs ${needs.join(", ")}`] : [];
         ["region", "tag"].forEach((name) => value(name) && parts.push(`${name} ${value(name)}`));
         if (value("header")) parts.push(value("header").split("\n").join("; "));
-        if (value("end_user_percent")) parts.push(`${value("end_user_percent")} % of callers`);
+        if (value("end_user_percent")) parts.push(`${value("end_user_percent")}% of callers`);
         details.querySelector(".conditions-summary").textContent = parts.join("; ") || "none";
     }
 

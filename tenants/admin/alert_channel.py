@@ -18,7 +18,6 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from gateway_site.infra import secrets
 from gateway_site.infra.admin import Admin, badge
-from tenants.admin.alert_pages import ExplainedMixin
 from tenants.admin.scope import NoShortcutsMixin, TenantOwnedForm, TenantOwnedMixin, without
 from tenants.alert_messages import try_out
 from tenants.models import AlertChannel
@@ -53,9 +52,7 @@ class AlertChannelForm(TenantOwnedForm):
 
 
 @admin.register(AlertChannel)
-class AlertChannelAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
-    empty_title = "Nobody can be told yet."
-    empty_text = "A channel writes e-mails, calls a webhook or posts to Slack; rules name the channels that they tell."
+class AlertChannelAdmin(NoShortcutsMixin, TenantOwnedMixin, Admin):
     form = AlertChannelForm
     list_display = ("name", "kind_label", "target", "rule_count", "tenant")
     list_select_related = ("tenant",)

@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from gateway_site.infra.admin import LedgerAdmin, badge
-from tenants.admin.alert_pages import ExplainedMixin, ago, severity_badge, silence_url, told_badge
+from tenants.admin.alert_pages import ago, severity_badge, silence_url, told_badge
 from tenants.admin.scope import ScopedMixin
 from tenants.alerting import minutes
 from tenants.models import AlertIncident
@@ -36,17 +36,17 @@ class FiringFilter(DropdownFilter):
 
 
 @admin.register(AlertIncident)
-class AlertIncidentAdmin(ExplainedMixin, ScopedMixin, LedgerAdmin):
-    empty_title = "No alert has fired."
-    empty_text = "What alert rules find is listed here, with who was told of it; what fires comes first."
-    list_display = ("rule_name", "state_label", "severity_label", "worst_value", "began_at", "lasted", "told", "tenant")
+class AlertIncidentAdmin(ScopedMixin, LedgerAdmin):
+    has_history = True  # of who acknowledged it
+    list_display = ("rule_name", "state_label", "severity_label", "worst_value", "began_at", "lasted", "told", "owner")
     list_filter = (("tenant", AutocompleteSelectFilter), FiringFilter, ("severity", ChoicesDropdownFilter))
     list_select_related = ("tenant", "acknowledged_by", "silence")
     search_fields = ("title",)
     search_help_text = "Rule"
+    operator_fields = ("tenant", "owner")
     actions_detail = ("acknowledge", "silence_rule")
     fieldsets = (
-        (None, {"fields": (("state_label", "severity_label"), "tenant", "what")}),
+        (None, {"fields": (("state_label", "severity_label"), "owner", "what")}),
         (
             "How it went",
             {"fields": (("began_at", "resolved_at"), ("lasted", "worst_value"), ("first_value", "last_value"))},
@@ -54,6 +54,7 @@ class AlertIncidentAdmin(ExplainedMixin, ScopedMixin, LedgerAdmin):
         ("Who takes care of it", {"fields": (("acknowledged_by", "acknowledged_at"), "silence")}),
     )
     readonly_fields = (
+        "owner",
         "what",
         "state_label",
         "severity_label",
@@ -128,6 +129,10 @@ class AlertIncidentAdmin(ExplainedMixin, ScopedMixin, LedgerAdmin):
         if incident.rule is None:
             raise PermissionDenied
         return HttpResponseRedirect(silence_url(incident.rule))
+
+    @display(description="Belongs to")
+    def owner(self, incident: AlertIncident) -> str:
+        return "" if incident.tenant is None else str(incident.tenant)
 
     @display(description="Rule")
     def rule_name(self, incident: AlertIncident) -> str:

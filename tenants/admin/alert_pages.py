@@ -1,4 +1,4 @@
-"""What the pages of alerts share: their labels, and lists that say what would be in them."""
+"""What the pages of alerts share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
@@ -40,16 +39,3 @@ def silence_url(rule: AlertRule) -> str:
     """Where a rule is silenced, filled in."""
     query = {"rule": rule.pk} if rule.tenant_id is None else {"rule": rule.pk, "tenant": rule.tenant_id}
     return f"{reverse('admin:tenants_alertsilence_add')}?{urlencode(query)}"
-
-
-class ExplainedMixin:
-    """Says of a list that is empty what would be in it."""
-
-    list_before_template = "admin/tenants/alertrule/empty.html"
-    empty_title = ""
-    empty_text = ""
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        words = {"empty_title": self.empty_title, "empty_text": self.empty_text}
-        answer: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **words})  # type: ignore[misc]
-        return answer

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -16,10 +18,10 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import action, display
 
 from gateway_site.infra.admin import Admin, badge
-from tenants.admin.alert_pages import ExplainedMixin, ago, severity_badge, silence_url
-from tenants.admin.scope import NoShortcutsMixin, TenantOwnedForm, TenantOwnedMixin
+from tenants.admin.alert_pages import ago, severity_badge, silence_url
+from tenants.admin.scope import NoShortcutsMixin, TenantOwnedForm, TenantOwnedMixin, without
 from tenants.alert_rules import present_value
-from tenants.alerting import METRICS, Reading
+from tenants.alerting import METRICS, Metric, Reading
 from tenants.models import AlertRule, AlertState
 
 
@@ -47,12 +49,7 @@ class AlertRuleForm(TenantOwnedForm):
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
-    empty_title = "Nothing is watched yet."
-    empty_text = (
-        "A rule watches a metric, such as the error rate or the cost per day, and tells its channels when that is "
-        "beyond a threshold for long enough."
-    )
+class AlertRuleAdmin(NoShortcutsMixin, TenantOwnedMixin, Admin):
     form = AlertRuleForm
     list_display = ("name", "state_label", "present", "severity_label", "words", "tenant")
     list_select_related = ("tenant", "watched_tenant", "api_key", "state")
@@ -74,7 +71,7 @@ class AlertRuleAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
             {
                 "fields": (
                     ("metric", "comparison"),
-                    ("threshold", "currency"),
+                    ("threshold", "threshold_told", "currency"),
                     ("window", "minimum_requests"),
                     ("sustained", "cooldown"),
                 )
@@ -83,6 +80,7 @@ class AlertRuleAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
         ("Only of", {"fields": (("model", "api_key"), "watched_tenant", ("provider", "deployment"))}),
         ("Tell", {"fields": ("channels",)}),
     )
+    readonly_fields = ("threshold_told",)
     change_form_before_template = "admin/tenants/alertrule/words.html"
 
     class Media:
@@ -90,6 +88,13 @@ class AlertRuleAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("channels")
+
+    def get_fieldsets(self, request: HttpRequest, obj: AlertRule | None = None) -> Any:
+        """Without what says nothing of its metric, where no script hides it: readers see what the rule is."""
+        found = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return without(found, ("threshold_told",))
+        return without(found, ("threshold", "currency", *_meaningless(obj.facts)))
 
     def get_urls(self) -> list[Any]:
         preview = path("preview/", self.admin_site.admin_view(self.preview), name="tenants_alertrule_preview")
@@ -154,7 +159,13 @@ class AlertRuleAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
         shown = rule.shown(state.value)
         if state.no_data_since is None:
             return shown
-        return f"no data for {ago(state.no_data_since)}" + (f" (before: {shown})" if state.value is not None else "")
+        is_new = timezone.now() - state.no_data_since < timedelta(minutes=1)
+        lacks = "no data" if is_new else f"no data for {ago(state.no_data_since)}"
+        return lacks + (f" (before: {shown})" if state.value is not None else "")
+
+    @display(description="Threshold")
+    def threshold_told(self, rule: AlertRule) -> str:
+        return rule.shown(rule.threshold)
 
     @display(description="Severity", ordering="severity")
     def severity_label(self, rule: AlertRule) -> str:
@@ -163,6 +174,16 @@ class AlertRuleAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
     @display(description="What it does")
     def words(self, rule: AlertRule) -> str:
         return rule.in_words([channel.name for channel in rule.channels.all()])
+
+
+def _meaningless(metric: Metric) -> Iterator[str]:
+    """The fields that say nothing of a metric, as static/js/alerts.js has it."""
+    if not metric.needs_requests:
+        yield "minimum_requests"
+    if metric.is_of_gateway:
+        yield from ("window", "model", "api_key", "watched_tenant")
+        if not metric.is_counted:
+            yield from ("provider", "deployment")
 
 
 def _measured(rule: AlertRule, reading: Reading, is_known: bool) -> dict[str, Any]:

@@ -13,15 +13,12 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from gateway_site.infra.admin import Admin, badge
-from tenants.admin.alert_pages import ExplainedMixin
-from tenants.admin.scope import NoShortcutsMixin, TenantOwnedMixin
+from tenants.admin.scope import NoShortcutsMixin, TenantOwnedMixin, without
 from tenants.models import AlertSilence
 
 
 @admin.register(AlertSilence)
-class AlertSilenceAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
-    empty_title = "Nothing is silenced."
-    empty_text = "While a silence holds, what it names is recorded and nobody is told: for upgrades and other work."
+class AlertSilenceAdmin(NoShortcutsMixin, TenantOwnedMixin, Admin):
     list_display = ("reason", "state_label", "matches", "starts_at", "ends_at", "created_by", "tenant")
     list_display_links = ("reason",)
     list_select_related = ("tenant", "rule", "watched_tenant", "created_by")
@@ -34,14 +31,13 @@ class AlertSilenceAdmin(ExplainedMixin, NoShortcutsMixin, TenantOwnedMixin, Admi
     actions_row = ("end_now",)
     actions_detail = ("end_now",)
     fieldsets = (
-        (None, {"fields": ("reason", "starts_at", "ends_at", "tenant")}),
+        (None, {"fields": ("reason", "starts_at", "ends_at", "tenant", "created_by")}),
         (
             "Of what",
             {"fields": (("rule", "severity"), ("watched_tenant", "provider")), "description": "Empty: of all."},
         ),
-        ("By", {"fields": ("created_by",)}),
     )
-    add_fieldsets = fieldsets[:2]
+    add_fieldsets = tuple(without(fieldsets, ("created_by",)))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"ends_at": timezone.now() + timedelta(hours=1), **super().get_changeform_initial_data(request)}

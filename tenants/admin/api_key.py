@@ -20,10 +20,10 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
 from gateway_site.infra.admin import Admin, OneSaveMixin, QuietChangeList, ReadOnlyMixin, TableRows, badge
-from gateway_site.infra.words import plain
 from tenants.admin.key_actions import ExpiresKeys, RotatesKeys
 from tenants.admin.limits import BudgetRows, RateLimitRows
 from tenants.admin.scope import NoShortcutsMixin, TenantOwnedMixin
+from tenants.dashboard_words import amount
 from tenants.key_facts import KeyFacts, key_facts
 from tenants.models import ApiKey, UsageDay
 from tenants.services import create_key
@@ -78,6 +78,8 @@ class KeyColumns:
 
     @display(description="Status")
     def status_label(self, key: ApiKey) -> str:
+        if key.status == "active" and key.tenant.is_suspended:
+            return badge("Tenant suspended", "danger")
         labels = [badge(key.status.capitalize(), STATUS_KINDS[key.status])]
         if key.is_overlapping:
             labels.append(badge("Rotating", "info"))
@@ -133,7 +135,7 @@ def ago(day: date | None) -> str:
 
 def money(spent: Mapping[str, Decimal]) -> str:
     """Amounts, never added up over currencies."""
-    return ", ".join(f"{plain(amount)} {currency}" for currency, amount in spent.items()) or "Nothing"
+    return ", ".join(f"{amount(each)} {currency}" for currency, each in spent.items()) or "Nothing"
 
 
 @admin.register(ApiKey)
@@ -146,7 +148,7 @@ class ApiKeyAdmin(KeyColumns, RotatesKeys, ExpiresKeys, OneSaveMixin, NoShortcut
     list_select_related = ("tenant", "project")
     list_filter = (("tenant", AutocompleteSelectFilter), KeyStatusFilter)
     search_fields = ("name", "prefix", "last_four", "tenant__slug", "tenant__name")
-    search_help_text = "Name, tenant, or how a key begins or ends"
+    search_help_text = "Name, how a key begins or ends, or tenant"
     ordering = ("-pk",)
     autocomplete_fields = ("tenant", "project")
     readonly_fields = (
@@ -271,6 +273,7 @@ class ApiKeyAdmin(KeyColumns, RotatesKeys, ExpiresKeys, OneSaveMixin, NoShortcut
             "title": "Revoke this key?",
             "description": "Requests with it are refused from now on, old secret and new. This cannot be undone.",
             "form_submit_text": "Revoke",
+            "variant": "danger",
         },
     )
     def revoke(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
@@ -297,7 +300,7 @@ class ApiKeyRows(KeyColumns, ReadOnlyMixin, TableRows):
     def get_queryset(self, request: HttpRequest) -> Any:
         day = UsageDay.objects.filter(api_key=OuterRef("pk"), requests__gt=0).order_by("-starts_at").values("starts_at")
         found: Any = super().get_queryset(request)
-        found = found.of_programs().select_related("project")
+        found = found.of_programs().select_related("tenant", "project")
         return found.annotate(used_on=Subquery(day[:1])).order_by("-pk")
 
     @display(description="Last used")

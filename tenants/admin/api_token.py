@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import display_for_value
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -30,7 +31,7 @@ LABELS = {"read": "read", "write": "read and write"}
 def label_of(scope: str) -> str:
     """A scope as people read it."""
     area, _, word = scope.partition(":")
-    return "Everything" if scope == EVERYTHING else f"{area.capitalize()}: {LABELS[word]}"
+    return "Everything" if scope == EVERYTHING else f"{area.capitalize()}: {LABELS.get(word, word)}"
 
 
 class ApiTokenForm(TenantOwnedForm):
@@ -59,7 +60,7 @@ class ApiTokenAdmin(OneSaveMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
     operator_fields = ("tenant", "tenant_name")
     fieldsets = (
         (None, {"fields": (("token_hint", "status_label"), "name", "tenant_name")}),
-        ("What it may do", {"fields": ("scope_list", "expires_at")}),
+        ("What it may do", {"fields": ("scope_list", "end")}),
         ("History", {"fields": (("created_at", "created_by"), ("last_used_at", "revoked_at"))}),
     )
     add_fieldsets = (
@@ -71,6 +72,7 @@ class ApiTokenAdmin(OneSaveMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
         "status_label",
         "tenant_name",
         "scope_list",
+        "end",
         "created_at",
         "created_by",
         "last_used_at",
@@ -83,7 +85,13 @@ class ApiTokenAdmin(OneSaveMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
     def get_readonly_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> Any:
         """What a token may do is fixed when it is made: whoever holds it cannot find it changed."""
         fixed = super().get_readonly_fields(request, obj)
-        return fixed if obj is None else (*fixed, "name", "expires_at")
+        return fixed if obj is None else (*fixed, "name")
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        """There is nothing to save of one that is made."""
+        if kwargs.get("change"):
+            context |= {"show_save": False, "show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().render_change_form(request, context, **kwargs)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -137,7 +145,11 @@ class ApiTokenAdmin(OneSaveMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
 
     @display(description="May")
     def scope_list(self, token: ApiToken) -> str:
-        return ", ".join(token.scopes)
+        return ", ".join(label_of(scope) for scope in token.scopes)
+
+    @display(description="Expires at")
+    def end(self, token: ApiToken) -> str:
+        return str(display_for_value(token.expires_at, "Never"))
 
     @action(
         description="Revoke",
@@ -148,6 +160,7 @@ class ApiTokenAdmin(OneSaveMixin, NoShortcutsMixin, TenantOwnedMixin, Admin):
             "title": "Revoke this token?",
             "description": "Requests with it are refused from now on. This cannot be undone.",
             "form_submit_text": "Revoke",
+            "variant": "danger",
         },
     )
     def revoke(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.apps import apps
@@ -68,6 +70,7 @@ ACTIONS = (
     "withdrawn",
 )
 OPERATORS_DETAILS = frozenset({"worker"})
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 SHOWN, LONGEST = 3, 40  # changes in the list, and characters of a value there
 
 
@@ -121,12 +124,6 @@ class AuditEventAdmin(ScopedMixin, KeysetAdmin):
         ("By whom", {"fields": (("by", "via"), ("place", "remote_address"), "correlation_id")}),
     )
     operator_fields = ("remote_address", "tenant_name")
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Without a history of its own: it is the history."""
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "show_history": False})
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("when", "by", "action_label", "about", "tenant_name", "change_table", "detail_table", "place", "via")
@@ -245,7 +242,10 @@ def _short(name: str, before: Any, after: Any) -> str:
 def _text(value: Any) -> str:
     if value is None or value in ("", [], {}):
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S} UTC" if MOMENT.fullmatch(value) else value
+    is_list = isinstance(value, list) and all(isinstance(each, str | int) for each in value)
+    return ", ".join(map(_text, value)) if is_list else json.dumps(value, ensure_ascii=False)
 
 
 def _value(value: Any, sign: str) -> SafeString:

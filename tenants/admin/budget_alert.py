@@ -14,10 +14,10 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from gateway_site.infra.admin import LedgerAdmin
-from gateway_site.infra.words import plain
 from tenants.admin.alert_pages import told_badge
 from tenants.admin.scope import ScopedMixin
 from tenants.budgets import read_counter
+from tenants.dashboard_words import amount
 from tenants.models import BudgetAlert
 
 TOLD = ("told", ("emailed_at", "posted_at"), ("delivered_at", "given_up_at"), ("tries", "error"))
@@ -41,15 +41,17 @@ class AlertStateFilter(DropdownFilter):
 
 @admin.register(BudgetAlert)
 class BudgetAlertAdmin(ScopedMixin, LedgerAdmin):
+    has_history = True  # of who had it sent again
     list_display = ("reached", "tenant", "budget_page", "spent_of", "told", "error", "created_at")
     list_filter = (("tenant", AutocompleteSelectFilter), AlertStateFilter)
     list_select_related = ("tenant", "budget")
     search_fields = ("tenant__slug",)
+    search_help_text = "Tenant"
     actions_detail = ("try_again",)
     fieldsets = (
         (None, {"fields": (("reached", "spent_of"), "created_at")}),
-        ("Of", {"fields": (("tenant", "budget_page"), ("end_user", "counter"))}),
-        ("Told", {"fields": TOLD}),
+        ("Of", {"fields": (("tenant", "budget_page"), "end_user")}),
+        ("Delivery", {"fields": TOLD}),
     )
     readonly_fields = ("reached", "spent_of", "budget_page", "end_user", "told")
 
@@ -65,11 +67,11 @@ class BudgetAlertAdmin(ScopedMixin, LedgerAdmin):
 
     @display(description="Threshold")
     def reached(self, alert: BudgetAlert) -> str:
-        return f"{alert.threshold} %"
+        return f"{alert.threshold}%"
 
     @display(description="Spent")
     def spent_of(self, alert: BudgetAlert) -> str:
-        return f"{plain(alert.spent)} of {plain(alert.limit)} {alert.budget.currency}"
+        return f"{amount(alert.spent)} of {amount(alert.limit)} {alert.budget.currency}"
 
     @display(description="Budget")
     def budget_page(self, alert: BudgetAlert) -> str:

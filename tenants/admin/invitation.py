@@ -19,6 +19,7 @@ from gateway_site.infra.admin import Admin, OneSaveMixin, Overtaken, badge
 from tenants.admin.scope import TenantOwnedForm, TenantOwnedMixin
 from tenants.invitations import InvitationRefused, Issued, invite, is_invited, is_member, mail, renew, withdraw
 from tenants.models import Invitation
+from tenants.outbox import NO_EMAILS
 
 KINDS = {"waiting": "info", "accepted": "success", "withdrawn": "danger", "expired": "warning"}
 
@@ -120,6 +121,7 @@ class InvitationAdmin(OneSaveMixin, TenantOwnedMixin, Admin):
             "title": "Withdraw this invitation?",
             "description": "Its link works no longer.",
             "form_submit_text": "Withdraw",
+            "variant": "danger",
         },
     )
     def withdraw(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
@@ -138,7 +140,7 @@ class InvitationAdmin(OneSaveMixin, TenantOwnedMixin, Admin):
         reason = (
             "The mail server did not take the e-mail, or there were too many within the hour."
             if settings.EMAIL_HOST
-            else "This gateway sends no e-mails: EMAIL_HOST is not set."
+            else NO_EMAILS
         )
         return self._page(request, "Copy this link now", invitation=issued.invitation, link=link, reason=reason)
 

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminSplitDateTimeWidget
 
 from tenants.models import ApiKey
 from tenants.services import rotate_key
@@ -26,16 +26,17 @@ LONGEST_OVERLAP = timedelta(days=366)
 MOST_AT_ONCE = 1_000
 
 
-def _moment(**options: Any) -> forms.DateTimeField:
-    widget = UnfoldAdminTextInputWidget({"type": "datetime-local"})
-    return forms.DateTimeField(required=False, widget=widget, help_text="In UTC.", **options)
+def _moment(**options: Any) -> forms.SplitDateTimeField:
+    return forms.SplitDateTimeField(
+        required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="In UTC.", **options
+    )
 
 
 class RotateForm(forms.Form):
     """How long the secret that there is goes on working."""
 
     overlap = forms.ChoiceField(
-        label="The secret that programs have now works",
+        label="How long the present secret goes on working",
         choices=[
             ("now", "not any more: only the new one does, at once"),
             ("1h", "for one more hour"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -35,6 +35,7 @@ class UsageAdmin(ScopedMixin, KeysetAdmin):
     """Columns that records and rollups share."""
 
     operator_fields: Sequence[str] = ("tenant", "tenant_name", "own_price", "bought")
+    amount: Callable[[Decimal], str] = staticmethod(plain)  # one request's money with all its digits
 
     def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
         """With the key alone for who has one tenant."""
@@ -76,18 +77,17 @@ class UsageAdmin(ScopedMixin, KeysetAdmin):
 
     @display(description="Cost")
     def price(self, usage: Any) -> str:
-        return "unpriced" if usage.cost_status == "unpriced" else money(usage.cost, usage.currency)
+        return "unpriced" if usage.cost_status == "unpriced" else self.money(usage.cost, usage)
 
     @display(description="What we pay")
     def own_price(self, usage: Any) -> str:
-        return "unknown" if usage.cost_price is None else money(usage.cost_price, usage.currency)
+        return "unknown" if usage.cost_price is None else self.money(usage.cost_price, usage)
+
+    def money(self, amount: Decimal, usage: Any) -> str:
+        """An amount with its currency."""
+        return f"{self.amount(amount)} {usage.currency}"
 
 
 def count(tokens: int | None) -> str:
     """A number of tokens; None: nobody said."""
     return "-" if tokens is None else f"{tokens:,}"
-
-
-def money(amount: Decimal, currency: str) -> str:
-    """An amount with its currency."""
-    return f"{plain(amount)} {currency}"

@@ -24,6 +24,7 @@ class LegalDocumentAdmin(Admin):
     list_filter = (("kind", ChoicesDropdownFilter),)
     list_select_related = ("published_by",)
     search_fields = ("kind",)
+    search_help_text = "Kind: terms or privacy"
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LegalDocument]:
@@ -80,10 +81,12 @@ class LegalDocumentAdmin(Admin):
 
 @admin.register(LegalAcceptance)
 class LegalAcceptanceAdmin(ReadOnlyMixin, Admin):
+    has_history = False
     list_display = ("user", "document", "at")
     list_filter = (("user", AutocompleteSelectFilter), ("document", AutocompleteSelectFilter))
     list_select_related = ("user", "document")
     search_fields = ("user__username", "user__email")
+    search_help_text = "User"
     actions = None
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

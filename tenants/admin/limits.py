@@ -25,6 +25,7 @@ from tenants import budgets
 from tenants.admin.alert_pages import told_badge
 from tenants.admin.scope import NoShortcutsMixin, TenantOwnedMixin
 from tenants.budgets import Standing
+from tenants.dashboard_words import amount as rounded
 from tenants.models import Budget, BudgetAlert, CreditTopUp, Project, RateLimit, Tenant
 from tenants.models.limits import COUNTS_THE_SAME, OVERLAPPING
 
@@ -106,6 +107,7 @@ class ScopedRuleAdmin(NoShortcutsMixin, TenantOwnedMixin, Admin):
     list_select_related = ("tenant", "project", "api_key")
     list_filter_submit = True
     search_fields = ("tenant__slug", "tenant__name", "project__slug", "api_key__name", "model")
+    search_help_text = "Project, key, model or tenant"
     autocomplete_fields = ("tenant", "project", "api_key")
     ordering = ("-pk",)
 
@@ -217,11 +219,11 @@ class AlertRows(HistoryRows):
 
     @display(description="Threshold")
     def reached(self, alert: BudgetAlert) -> str:
-        return f"{alert.threshold} %"
+        return f"{alert.threshold}%"
 
     @display(description="Spent")
     def spent_of(self, alert: BudgetAlert) -> str:
-        return f"{plain(alert.spent)} of {plain(alert.limit)}"
+        return f"{rounded(alert.spent)} of {rounded(alert.limit)} {alert.budget.currency}"
 
     @display(description="Told")
     def told(self, alert: BudgetAlert) -> str:
@@ -235,7 +237,7 @@ class BudgetAdmin(ScopedRuleAdmin):
     fieldsets = (
         (None, {"fields": (("spent", "left"), ("resets_at", "reset_before"))}),
         (None, {"fields": (("amount", "currency"), ("period", "rolling_days"), "is_hard", "alert_at")}),
-        ("Temporary increase", {"fields": (("increase", "increase_until"),)}),
+        ("Temporary increase", {"fields": ("increase", "increase_until")}),
         ("Who it binds", {"fields": ("tenant", ("project", "api_key"), ("model", "per_end_user"))}),
     )
     readonly_fields = ("spent", "left", "resets_at", "reset_before")
@@ -273,15 +275,15 @@ class BudgetAdmin(ScopedRuleAdmin):
     @display(description="Spent")
     def spent(self, budget: Budget) -> str:
         standing = self.standing(budget)
-        text = f"{plain(standing.spent)} {budget.currency}"
+        text = f"{rounded(standing.spent)} {budget.currency}"
         if not budget.per_end_user:
             return text
-        return f"{text} by {standing.end_users} end users, at most {plain(standing.most)} by one"
+        return f"{text} by {standing.end_users} end users, at most {rounded(standing.most)} by one"
 
     @display(description="Left")
     def left(self, budget: Budget) -> str:
         standing = self.standing(budget)
-        return f"{plain(standing.left)} of {plain(standing.limit)} {budget.currency}"
+        return f"{rounded(standing.left)} of {rounded(standing.limit)} {budget.currency}"
 
     @display(description="Resets")
     def resets_at(self, budget: Budget) -> str:
@@ -343,6 +345,7 @@ class BudgetAdmin(ScopedRuleAdmin):
             "title": "Set this budget back to nothing spent?",
             "description": "The whole amount can be spent again from now on. The ledger keeps what was spent before.",
             "form_submit_text": "Reset",
+            "variant": "danger",
         },
     )
     def reset(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:

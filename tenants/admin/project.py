@@ -23,12 +23,17 @@ class ProjectAdmin(TenantOwnedMixin, Admin):
     list_select_related = ("tenant",)
     list_filter = (("tenant", AutocompleteSelectFilter),)
     search_fields = ("slug", "name", "tenant__slug", "tenant__name")
-    search_help_text = "Slug or name of the project or its tenant"
+    search_help_text = "Slug, name or tenant"
     autocomplete_fields = ("tenant",)
     prepopulated_fields = {"slug": ("name",)}
     readonly_fields = ("created_at",)
     fields = ("tenant", ("name", "slug"))
     inlines = (RateLimitRows, BudgetRows)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """With what the slug is for."""
+        words = {"slug": "What keys, limits and reports call it."}
+        return super().get_form(request, obj, change, help_texts=words, **kwargs)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Whoever may delete a project deletes its limits with it, which the confirmation names; keys in use keep it."""

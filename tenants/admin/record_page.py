@@ -13,13 +13,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
 
-from gateway_site.infra.words import plain
+from gateway_site.infra.words import dialect_name, plain
 from tenants.admin.scope import standing_in
 from tenants.admin.trace import attempt_table, candidate_table, words
 from tenants.audit import audit
 from tenants.bodies import BodyUnreadable, read
 from tenants.budgets import read_counter
-from tenants.error_words import OWNERS, error_owner, explain
+from tenants.error_words import OWNERS, UPSTREAM, error_owner, explain
 from tenants.models import ApiKey, Budget, RequestBody, Tenant, UsageRecord
 
 BODY = "tenants.view_requestbody"
@@ -33,6 +33,7 @@ TOKENS = (
     ("of it reasoning", "reasoning_tokens"),
 )
 PROMPT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+ANSWERED = frozenset({"served", "client_gone", "cut", "shutdown"})  # at least in part
 REDACTED = {"secret": "secret", "email": "e-mail address", "card": "card number", "media": "file"}
 
 
@@ -114,6 +115,7 @@ class RecordPageMixin:
             "corrections": corrections_of(record),
             "budgets": budgets_of(record),
             "losses": record.losses,
+            "dialects": dialects(record),
             "attempts": attempt_table(attempts) if attempts and is_operator else None,
             "candidates": candidate_table(trace["candidates"]) if trace.get("candidates") and is_operator else None,
             "strategy": words(trace.get("strategy")).capitalize() if is_operator else "",
@@ -121,7 +123,7 @@ class RecordPageMixin:
             "ids": self.ids(request, record),
             "similar": similar(record),
             "body": self.body_state(request, record, kept_body(record)),
-            "playground": playground(record),
+            "playground": playground(request, record),
         }
 
     def facts(self, request: HttpRequest, record: Any) -> Iterator[tuple[str, Any]]:
@@ -138,7 +140,8 @@ class RecordPageMixin:
         yield "Provider", record.provider
         yield "Upstream's model", record.model if record.model != record.deployment else ""
         yield "Format", dialects(record)
-        yield "Answer", "Streamed" if record.is_streamed else "Whole"
+        if record.outcome in ANSWERED:
+            yield "Answer", "Streamed" if record.is_streamed else "Whole"
         yield "Service tier", record.service_tier
         yield "Started (UTC)", f"{record.started_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
@@ -179,7 +182,7 @@ def headline(record: UsageRecord) -> str:
     if tokens is not None:
         cached = f" ({record.cache_read_tokens:,} cached)" if record.cache_read_tokens else ""
         out = f", {record.output_tokens:,} out" if record.output_tokens is not None else ""
-        parts.append(f"{tokens:,} tokens in{cached}{out}")
+        parts.append(f"{tokens:,} token{'' if tokens == 1 else 's'} in{cached}{out}")
     parts.append(_bill(record))
     return "; ".join(parts) + "."
 
@@ -232,14 +235,16 @@ def error_of(record: UsageRecord) -> dict[str, str] | None:
     if record.outcome in {"served", "correction"} or words_of_it is None:
         return None
     owner = error_owner(record.outcome, record.error_code, record.status)
+    if (record.outcome, owner) == ("upstream_failed", UPSTREAM):
+        owner = ""  # the outcome says so
     return {"owner": OWNERS.get(owner, "").lower(), "meaning": words_of_it[0], "advice": words_of_it[1]}
 
 
 def dialects(record: UsageRecord) -> str:
     """What the client spoke, and what the upstream was asked in if that is another."""
     if record.dialect_upstream and record.dialect_upstream != record.dialect:
-        return f"{words(record.dialect)} → {words(record.dialect_upstream)}"
-    return words(record.dialect)
+        return f"{dialect_name(record.dialect)} → {dialect_name(record.dialect_upstream)}"
+    return dialect_name(record.dialect)
 
 
 def seconds(milliseconds: float) -> str:
@@ -339,14 +344,16 @@ def similar(record: UsageRecord) -> list[tuple[str, str]]:
     if record.error_code:
         found.append((f"With {record.error_code}", {"error_code": record.error_code}))
     if record.deployment:
-        found.append((f"Served by {record.deployment}", {"deployment": record.deployment}))
+        found.append((f"Through {record.deployment}", {"deployment": record.deployment}))
     if record.end_user:
         found.append((f"Of {record.end_user}", {"end_user": record.end_user}))
     return [(label, f"{reverse(LIST)}?{urlencode(query)}") for label, query in found]
 
 
-def playground(record: UsageRecord) -> str:
-    """Where the same model can be tried; empty: nowhere."""
+def playground(request: HttpRequest, record: UsageRecord) -> str:
+    """Where the same model can be tried; empty: nowhere, or not by whoever looks."""
+    if not request.user.has_perm("tenants.add_apikey"):
+        return ""
     try:
         return f"{reverse('playground')}?{urlencode({'model': record.alias})}"
     except NoReverseMatch:

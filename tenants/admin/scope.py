@@ -145,10 +145,10 @@ class ScopedMixin:
         return [name for name in fields if not name.startswith("tenant__")]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Without a hint to search for tenants where there is one."""
+        """Without a hint to search for tenants where there is one: it names them last."""
         changelist = super().get_changelist_instance(request)  # type: ignore[misc]
-        if not standing_in(request).is_operator and "tenant" in (changelist.search_help_text or ""):
-            changelist.search_help_text = None
+        if not standing_in(request).is_operator:
+            changelist.search_help_text = re.sub(",? or tenant$", "", changelist.search_help_text or "")
         return changelist
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

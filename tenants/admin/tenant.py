@@ -73,6 +73,7 @@ class TenantAdmin(ActingMixin, DeletesWhatItHasMixin, ScopedMixin, Admin):
     list_display_links = ("slug", "name")
     list_filter = (SuspendedFilter,)
     search_fields = ("slug", "name")
+    search_help_text = "Slug or name"
     prepopulated_fields = {"slug": ("name",)}
     readonly_fields = ("status", "suspended_reason", "webhook_secret", "created_at")
     actions = ("suspend_selected", "resume_selected")
@@ -85,7 +86,7 @@ class TenantAdmin(ActingMixin, DeletesWhatItHasMixin, ScopedMixin, Admin):
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         status = (None, {"fields": (("status", "suspended_reason"),)})
         what = (None, {"fields": (("name", "slug"), "timezone")})
-        floor = ("unpriced_policy", ("floor_input", "floor_output", "floor_currency"))
+        floor = ("unpriced_policy", ("floor_input", "floor_output"), "floor_currency")
         uses = ("allowed_models", "allows_catalogue", "translation_policy", *floor, "without_valkey")
         may = ("What it may use", {"classes": ["tab"], "fields": uses})
         bodies = (
@@ -95,7 +96,7 @@ class TenantAdmin(ActingMixin, DeletesWhatItHasMixin, ScopedMixin, Admin):
         responses = ("stores_responses", "response_retention_days")
         kept = ("What is kept of requests", {"classes": ["tab"], "fields": (*bodies, responses)})
         webhook = "alert_webhook" if obj is None else ("alert_webhook", "webhook_secret")
-        alerts = ("Alerts of budgets", {"classes": ["tab"], "fields": ("alert_emails", webhook)})
+        alerts = ("Budget alerts", {"classes": ["tab"], "fields": ("alert_emails", webhook)})
         signing_in = ("Signing in", {"classes": ["tab"], "fields": (("requires_two_factor", "requires_sso"),)})
         fieldsets: tuple[Any, ...] = (what, may, kept, alerts, signing_in)
         fieldsets = fieldsets if obj is None else (status, *fieldsets)
@@ -171,6 +172,7 @@ class TenantAdmin(ActingMixin, DeletesWhatItHasMixin, ScopedMixin, Admin):
             "description": "All its keys are refused with 403 from now on, until it is resumed.",
             "form_class": SuspendForm,
             "form_submit_text": "Suspend",
+            "variant": "danger",
         },
     )
     def suspend(self, request: HttpRequest, form: SuspendForm, object_id: str) -> HttpResponse:

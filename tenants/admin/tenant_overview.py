@@ -11,8 +11,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from gateway_site.infra.words import plain
 from tenants.burn_down import Burn
+from tenants.dashboard_words import amount, share
 from tenants.models import Budget, Tenant
 from tenants.standing import standing_of
 from tenants.tenant_overview import Figures, Notice, Overview, overview
@@ -26,7 +26,7 @@ def overview_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
     found = overview(tenant, timezone.now())
     return {
         "overview": found,
-        "figures": _figures(found),
+        "figures": _figures(tenant, found),
         "bars": _bars(found),
         "burns": [_burn(each) for each in found.burns],
         "notices": [
@@ -36,16 +36,18 @@ def overview_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def _figures(found: Overview) -> list[dict[str, str]]:
+def _figures(tenant: Tenant, found: Overview) -> list[dict[str, str]]:
     month, before = found.month, found.before
+    keys = 0 if tenant.is_suspended else found.keys  # then all are refused
+    spent = money(before.cost) if before.cost else "nothing"
     return [
-        {"name": "Spent", "value": money(month.cost), "note": f"{money(before.cost)} in the same days before"},
+        {"name": "Spent", "value": money(month.cost), "note": f"{spent} in the same days before"},
         {"name": "Requests", "value": f"{month.requests:,}", "note": _change(month.requests, before.requests)},
         {"name": "Tokens", "value": f"{month.tokens:,}", "note": _change(month.tokens, before.tokens)},
-        {"name": "Failed", "value": f"{month.error_rate:.1%}", "note": _failed(before)},
+        {"name": "Failed", "value": _rate(month), "note": _failed(before)},
         {
             "name": "Keys that work",
-            "value": f"{found.keys:,}",
+            "value": f"{keys:,}",
             "note": f"{_count(found.projects, 'project')}, {_count(found.members, 'member')}",
         },
     ]
@@ -55,8 +57,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def _rate(figures: Figures) -> str:
+    return share(figures.error_rate if figures.requests else None)
+
+
 def _failed(before: Figures) -> str:
-    return f"{before.error_rate:.1%} in the same days before" if before.requests else "nothing in the same days before"
+    return f"{_rate(before)} in the same days before" if before.requests else "nothing in the same days before"
 
 
 def _change(now: int, before: int) -> str:
@@ -69,7 +75,7 @@ def _change(now: int, before: int) -> str:
 
 def money(cost: Mapping[str, Decimal]) -> str:
     """Amounts to the cent, never added up over currencies."""
-    return ", ".join(f"{amount.quantize(CENT):,} {currency}" for currency, amount in sorted(cost.items())) or "Nothing"
+    return ", ".join(f"{total.quantize(CENT):,} {currency}" for currency, total in sorted(cost.items())) or "Nothing"
 
 
 def _bars(found: Overview) -> list[dict[str, Any]]:
@@ -84,14 +90,14 @@ def _burn(each: Burn) -> dict[str, Any]:
     budget, standing = each.budget, each.standing
     owner = budget.api_key.name if budget.api_key else budget.project or "whole tenant"
     only = f"{budget.model} only" if budget.model else ""
-    share = int(min(each.share or 0, Decimal(1)) * 100) if each.share is not None else 100
+    spent = int(min(each.share or 0, Decimal(1)) * 100) if each.share is not None else 100
     return {
         "name": str(budget),
         "owner": ", ".join(filter(None, (str(owner), only, "each end user" if budget.per_end_user else ""))),
         "url": reverse("admin:tenants_budget_change", args=[budget.pk]),
-        "spent": f"{plain(standing.most.quantize(CENT))} {budget.currency}",
-        "left": f"{plain(standing.left.quantize(CENT))} {budget.currency}",
-        "share": share,
+        "spent": f"{amount(standing.most)} {budget.currency}",
+        "left": f"{amount(standing.left)} {budget.currency}",
+        "share": spent,
         "tone": "danger" if each.is_spent else "warning" if each.is_near else "fine",
         "ends": _ends(each),
         "is_hard": budget.is_hard,
@@ -105,7 +111,7 @@ def _ends(each: Burn) -> str:
     if each.ends_at is not None:
         return f"ends about {each.ends_at:%Y-%m-%d} at this rate"
     if resets is not None:
-        return f"lasts until it resets, {resets:%Y-%m-%d}"
+        return f"lasts until it resets, {resets:%Y-%m-%d %H:%M} UTC"
     return "each day the oldest day leaves it" if each.budget.period == Budget.Period.ROLLING else "lasts at this rate"
 
 

@@ -37,7 +37,7 @@ def attempt_table(attempts: Iterable[Row]) -> SafeString:
     return table(headers, (_attempt(number, row) for number, row in enumerate(attempts, 1)))
 
 
-def table(headers: Iterable[str], rows: Iterable[Iterable[Any]]) -> SafeString:
+def table(headers: Iterable[Any], rows: Iterable[Iterable[Any]]) -> SafeString:
     """A table in the console's look; cells are escaped unless they are safe strings."""
     content = {"headers": list(headers), "rows": [list(row) for row in rows]}
     return mark_safe(render_to_string("unfold/components/table.html", {"table": content}))

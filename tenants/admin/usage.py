@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,11 +13,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from gateway_site.infra.words import plain
 from tenants.admin.scope import standing_in
 from tenants.admin.trace import table, words
+from tenants.dashboard_words import amount
 from tenants.models import Tenant
 from tenants.report_api import may_see_usage, report_for
 from tenants.report_question import GROUPS, MOST_ROWS, Question, ReportRefused, read_question, single_values
@@ -27,7 +28,15 @@ TITLE = "Usage report"
 ROWS = 100
 EXPORT = "/api/v1/usage"
 DAYS_OF_KEYS = 5  # of all tenants' keys together
-LABELS = {"api_key": "API key", "end_user": "End user", "model": "Model", "cost_price": "What we pay"}
+LABELS = {
+    "api_key": "API key",
+    "end_user": "End user",
+    "model": "Model",
+    "input_tokens": "Input",
+    "output_tokens": "Output",
+    "reasoning_tokens": "Reasoning",
+    "cost_price": "What we pay",
+}
 MAIN_FIELDS = ("group_by", "from", "to", "order")  # the others stand behind a fold
 HIDDEN = frozenset({"tenant_id", "api_key_id", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"})
 
@@ -61,7 +70,7 @@ class UsageForm(forms.Form):
     def __init__(self, *args: Any, is_of_all: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Named as Python does not let attributes be.
-        times = {"from": _text("From", "2026-11-01"), "to": _text("To, included", "2026-11-30")}
+        times = {"from": _text("From"), "to": _text("To, included")}
         self.fields = {"group_by": self.fields.pop("group_by"), **times, **self.fields}
         if not is_of_all:  # who has one tenant does not choose one
             del self.fields["tenant"]
@@ -87,8 +96,20 @@ def usage_page(request: HttpRequest) -> HttpResponse:
         span = _span(single_values(request.GET), standing_in(request).tenant)
         report = report_for(request.user, {**single_values(request.GET), **span, "limit": f"{ROWS}"})
     except ReportRefused as error:
-        return TemplateResponse(request, "admin/usage.html", {**context, "error": str(error)}, status=422)
+        refused = context["form"].fields.get(error.parameter)
+        told = f"{refused.label}: {error.message}" if refused is not None else str(error)
+        context |= {"error": told, "refused": error.parameter}
+        return TemplateResponse(request, "admin/usage.html", context, status=422)
+    for name, moment in zip(("from", "to"), _edges(report.question), strict=True):
+        context["form"].fields[name].widget.attrs["placeholder"] = moment  # of which time it tells when nobody says
     return TemplateResponse(request, "admin/usage.html", {**context, **_shown(report, request.GET, span)})
+
+
+def _edges(question: Question) -> tuple[str, str]:
+    """The first and the last day that a report tells of; where it knows hours, when the first begins and the last ends."""
+    if question.is_of_hours:
+        return f"{question.begins:%Y-%m-%dT%H:%MZ}", f"{question.ends:%Y-%m-%dT%H:%MZ}"
+    return f"{question.begins:%Y-%m-%d}", f"{question.ends - timedelta(days=1):%Y-%m-%d}"
 
 
 def _span(parameters: Mapping[str, str], only: Tenant | None) -> dict[str, str]:
@@ -116,19 +137,12 @@ def _most_days(question: Question) -> int | None:
 
 def _shown(report: Report, query: QueryDict, span: Mapping[str, str]) -> dict[str, Any]:
     columns = [name for name in report.columns if name not in HIDDEN]
-    headings = [LABELS.get(name, words(name).capitalize()) for name in columns]
     totals = [name for name in columns if report.totals and name in report.totals[0]]
     return {
         "report": report,
-        "rows": table(headings, ([_cell(row, name) for name in columns] for row in report.rows))
-        if report.rows
-        else None,
-        "totals": table(
-            [LABELS.get(name, words(name).capitalize()) for name in totals],
-            ([_cell(total, name) for name in totals] for total in report.totals),
-        )
-        if report.totals
-        else None,
+        "edges": _edges(report.question),
+        "rows": _table(columns, report.rows) if report.rows else None,
+        "totals": _table(totals, report.totals) if report.totals else None,
         "next": _address("", query, after=report.next) if report.next is not None else None,
         "first": _address("", query, after=None) if report.question.after is not None else None,
         "as_csv": _address(EXPORT, query, after=None, limit=f"{MOST_ROWS}", format="csv", **span),
@@ -136,12 +150,24 @@ def _shown(report: Report, query: QueryDict, span: Mapping[str, str]) -> dict[st
     }
 
 
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> SafeString:
+    """Rows with a heading, numbers at the right."""
+    numbers = [isinstance(rows[0][name], int | Decimal) for name in columns]
+
+    def line(cells: Iterable[str]) -> list[dict[str, str]]:
+        pairs = zip(cells, numbers, strict=True)
+        return [{"content": cell, "class": "number" if is_number else ""} for cell, is_number in pairs]
+
+    headings = line(LABELS.get(name, words(name).capitalize()) for name in columns)
+    return table(headings, (line(_cell(row, name) for name in columns) for row in rows))
+
+
 def _cell(row: Mapping[str, Any], name: str) -> str:
     value = row[name]
     if value is None:
         return f"deleted ({row[f'{name}_id']})"
     if name in MONEY:
-        return plain(value)
+        return amount(value)
     return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
 
 

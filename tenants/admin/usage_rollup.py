@@ -11,7 +11,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from gateway_site.infra.admin import badge
-from tenants.admin.ledger import UsageAdmin, money
+from tenants.admin.ledger import UsageAdmin
 from tenants.admin.rollup_filters import (
     AliasFilter,
     DaysFilter,
@@ -20,6 +20,7 @@ from tenants.admin.rollup_filters import (
     HoursFilter,
     ProviderFilter,
 )
+from tenants.dashboard_words import amount
 from tenants.models import UsageDay, UsageEndUserDay, UsageHour
 
 TOKENS = (
@@ -29,7 +30,13 @@ TOKENS = (
 )
 
 
-class RollupAdmin(UsageAdmin):
+class SumsAdmin(UsageAdmin):
+    """What many requests add up to."""
+
+    amount = staticmethod(amount)
+
+
+class RollupAdmin(SumsAdmin):
     """Hourly and daily sums."""
 
     list_display: tuple[str, ...] = (
@@ -100,7 +107,7 @@ class UsageDayAdmin(RollupAdmin):
 
 
 @admin.register(UsageEndUserDay)
-class UsageEndUserDayAdmin(UsageAdmin):
+class UsageEndUserDayAdmin(SumsAdmin):
     list_display = ("period", "end_user", "caller", "alias", "requests", "failed", "tokens", "sold")
     list_filter = (
         EndUserDaysFilter,
@@ -133,8 +140,8 @@ class UsageEndUserDayAdmin(UsageAdmin):
 
     @display(description="Cost")
     def sold(self, rollup: UsageEndUserDay) -> str:
-        return money(rollup.cost, rollup.currency)
+        return self.money(rollup.cost, rollup)
 
     @display(description="What we pay")
     def bought(self, rollup: UsageEndUserDay) -> str:
-        return money(rollup.cost_price, rollup.currency)
+        return self.money(rollup.cost_price, rollup)

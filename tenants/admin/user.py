@@ -1,22 +1,54 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.http import HttpRequest
+from django.utils.safestring import mark_safe
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from gateway_site.infra.admin import Admin
 from tenants.models import User
 
+LABELS = {"email": "E-mail address"}
+HELP = {
+    "username": "What they sign in with, as with their e-mail address: letters, digits and @ . + - _, 150 at most.",
+    "is_active": "Who is not active cannot sign in. Better than deleting them: what they did keeps their name.",
+    "is_staff": "An operator, who sees all tenants as far as the groups below allow.",
+    "is_superuser": "An operator who may do everything, without any group.",
+    "groups": "What an operator may do: all that any of these allows.",
+}
+
+
+class UserForm(UserChangeForm):
+    """What may be set of somebody, in our words."""
+
+    class Meta(UserChangeForm.Meta):
+        labels = LABELS
+        help_texts = HELP
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "password" in self.fields:
+            told = 'Nobody can read it. <a href="../password/" class="text-link">Set another one</a>'
+            self.fields["password"].help_text = mark_safe(told)
+
+
+class NewUserForm(UserCreationForm):
+    class Meta(UserCreationForm.Meta):
+        labels = LABELS
+        help_texts = HELP
+
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, Admin):
-    form = UserChangeForm
-    add_form = UserCreationForm
+    form = UserForm
+    add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "full_name", "is_active", "is_staff", "is_superuser", "last_login")
+    list_display = ("username", "email", "full_name", "is_active", "is_staff", "is_superuser", "signed_in")
+    search_help_text = "Name or e-mail address"
     filter_horizontal = ()
     autocomplete_fields = ("groups",)
     readonly_fields = ("last_login", "date_joined")
@@ -43,6 +75,10 @@ class UserAdmin(DjangoUserAdmin, Admin):
     @admin.display(description="Name", ordering="last_name")
     def full_name(self, user: User) -> str:
         return user.get_full_name()
+
+    @admin.display(description="Last login", ordering="last_login", empty_value="Never")
+    def signed_in(self, user: User) -> datetime | None:
+        return user.last_login
 
 
 def _may_as_much(user: Any, other: Any) -> bool:

@@ -60,7 +60,7 @@ class BudgetAlert(Outgoing, models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.threshold} % of {self.budget}"
+        return f"{self.threshold}% of {self.budget}"
 
     def try_again(self) -> None:
         """Have what did not get through sent again, as if it had just been noted."""

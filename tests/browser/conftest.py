@@ -9,6 +9,7 @@ import pytest
 
 from tenants.keys import generate
 from tests.browser.chromium import Chromium, NoBrowser, Person, installed_chromium, person_at
+from tests.browser.house import House, furnished
 from tests.browser.people import SessionsOf, sessions_of
 from tests.environment import STATE_DIR
 from tests.gateway.stack import ROOT, Stack, running_stack
@@ -74,3 +75,16 @@ def operator(somebody: Callable[..., Person], sessions: SessionsOf) -> Person:
 def charlie(somebody: Callable[..., Person], sessions: SessionsOf) -> Person:
     """The outsider: an owner of another tenant, signed in."""
     return somebody(storage_state=sessions("charlie"))
+
+
+@pytest.fixture(scope="session")
+def empty_stack(chromium: Chromium) -> Iterator[Stack]:
+    """Another gateway, to look at: on its first day, until somebody asks for the `house`."""
+    with running_stack(STATE_DIR / "looks", workers=1) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def house(empty_stack: Stack) -> House:
+    """The same when it has been used for two weeks."""
+    return furnished(empty_stack)

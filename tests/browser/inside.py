@@ -183,7 +183,7 @@ def _alert(acme: Any) -> None:
 
 
 def _incident(severity: str, *, hours: int) -> dict[str, Any]:
-    words = "More than 5 % of the requests for smart fail, counted over 10 minutes, for 5 minutes at least."
+    words = "More than 5% of the requests for smart fail, counted over 10 minutes, for 5 minutes at least."
     numbers = {"value": Decimal("7.5"), "worst": Decimal("12.5"), "last": Decimal("9.25")}
     began_at = _now() - timedelta(hours=hours)
     return {"severity": severity, "metric": "error_rate", "words": words, "began_at": began_at, **numbers}
@@ -291,7 +291,7 @@ def _numbers() -> dict[str, Any]:
         "token": first(own.ApiToken),
         "user": first(own.User, username="alice"),
         "auditor": first(own.User, username="augusta"),
-        "event": first(own.AuditEvent, object_type="apikey"),
+        "event": first(own.AuditEvent, object_type="tenants.apikey"),
         "legal": first(own.LegalDocument),
         "provider": first(Provider, slug="openai"),
         "deployment": first(Deployment, slug="mini"),

@@ -15,6 +15,13 @@
     const wider = root.scrollWidth - root.clientWidth;
     if (wider > 0) complaints.push(`the page is ${wider} px too wide`);
 
+    // --- The sidebar shows where one is
+    const here = hasScripts && document.querySelector("#nav-sidebar-apps a.active");
+    if (here && isShown(here)) {
+        const [entry, list] = [here, document.getElementById("nav-sidebar-apps")].map((each) => each.getBoundingClientRect());
+        if (entry.top < list.top || entry.bottom > list.bottom + 1) complaints.push(`out of view: ${name(here)}`);
+    }
+
     // --- No clipped text
     document.querySelectorAll("body *").forEach((element) => {
         const style = getComputedStyle(element);

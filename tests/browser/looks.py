@@ -12,11 +12,17 @@ SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")
 # As by the switch in the menu; pages outside of the console have none and follow the system.
 SWITCH = "(theme) => window.Alpine && Alpine.$data(document.documentElement)?.switchTheme?.(theme)"
-# Fonts are there, nothing is being fetched or moved into its place, and whatever measures itself (charts) has done so.
+# Fonts are there, nothing is being fetched or moved into its place, the live view has a snapshot, and whatever measures
+# itself (charts) has done so.
 SETTLED = """async () => {
     await document.fonts.ready;
     const isEndless = (each) => each.effect.getTiming().iterations === Infinity;
-    document.getAnimations().forEach((each) => isEndless(each) || each.finish());
+    const isOfTime = (each) => each.timeline === document.timeline; // and not of how far something was scrolled
+    document.getAnimations().filter(isOfTime).forEach((each) => (isEndless(each) ? each.cancel() : each.finish()));
+    const live = document.getElementById("live-status");
+    for (let waited = 0; live && live.dataset.state !== "ok" && waited < 60; waited += 1) {
+        await new Promise((done) => setTimeout(done, 100));
+    }
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
 }"""
 
@@ -34,6 +40,6 @@ def look_at(person: Person, name: str, *, has_scripts: bool = True) -> list[str]
             if has_scripts:  # without, no promise is ever kept
                 person.page.evaluate(SETTLED)
             picture = FOLDER / f"{name}-{size}-{theme}.png"
-            person.page.screenshot(path=picture, full_page=True, animations="disabled")
+            person.page.screenshot(path=picture, full_page=True)
             found += [f"{name}, {size}, {theme}: {complaint}" for complaint in person.page.evaluate(LOOKS, has_scripts)]
     return found

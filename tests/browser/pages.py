@@ -104,7 +104,6 @@ SECOND_FACTOR = {
     "new-recovery-codes": "/admin/security/recovery-codes/new/",
     "remove-app": "/admin/security/app/remove/",
     "confirm-code": "/admin/security/confirm/code/",
-    "confirm-passkey": "/admin/security/confirm/passkey/",
 }
 OF_OPERATORS = {
     "home-by-model": "/admin/?range=24h&by=model",
@@ -189,6 +188,7 @@ PAGES: dict[str, dict[str, str]] = {
     "auditor": AUDITED,
     "operator": LISTS_OF_OPERATORS | OF_OPERATORS,
 }
+LEAD_ON = {"history", "route-history", "silence-rule", "gone", "invitation"}  # to another page, as they should
 EXPECTED = {  # what browsers complain of where a page tells by its status that something is not there, or not allowed
     "no-invitation": "404",
     "not-found": "404",

@@ -16,7 +16,7 @@ def test_a_request_follows_the_route_as_it_was_just_saved_and_as_it_was_before_a
     weight(operator, "north-fast").fill("0")
     weight(operator, "south-fast").fill("100")
     expect(row(operator, "north-fast")).to_contain_text("last resort")
-    expect(row(operator, "south-fast")).to_contain_text("100 %")
+    expect(row(operator, "south-fast")).to_contain_text("100%")
     operator.presses("Save")
     operator.sees("was changed successfully")
     follows(stack, keys["alice"], "south-fast")

@@ -31,7 +31,7 @@ def test_the_setup_guide_leads_to_the_first_request(operator, charlie, stack):
     operator.types("Name", "first key")
     operator.presses("Make the key")
     secret = operator.page.locator("#secret").inner_text().strip()
-    operator.sees("Waiting for the first request")
+    operator.sees("Waiting for a request with this key")
 
     body = {"model": "first-model", "messages": [{"role": "user", "content": "Hello"}]}
     assert stack.post("/v1/chat/completions", secret, body).status_code == 200

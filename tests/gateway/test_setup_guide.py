@@ -70,8 +70,8 @@ def test_from_nothing_to_the_first_request(empty, browser):
     assert "The first request" in page.text
     secret = SECRET.search(page.text)[0]
 
-    if "Waiting for the first request" not in page.text:  # the model was on its way to the workers
-        page = wait_for(lambda: told(browser, page, "Waiting for the first request"), "every worker to have it")
+    if "Waiting for a request with this key" not in page.text:  # the model was on its way to the workers
+        page = wait_for(lambda: told(browser, page, "Waiting for a request with this key"), "every worker to have it")
     assert "is live in every worker (2)" in page.text
 
     refused = empty.post("/v1/chat/completions", secret, {"model": "no-such", "messages": []})
@@ -100,8 +100,8 @@ def test_a_request_that_fails_is_explained(empty, browser):
     page = step(browser, browser.get(f"{PAGE}?step=model"), model="sim-unauthorized", alias="down", price="later")
     page = step(browser, browser.get(f"{PAGE}?step=key&alias=down"), name="second program")
     secret = SECRET.search(page.text)[0]
-    if "Waiting for the first request" not in page.text:
-        page = wait_for(lambda: told(browser, page, "Waiting for the first request"), "every worker to have it")
+    if "Waiting for a request with this key" not in page.text:
+        page = wait_for(lambda: told(browser, page, "Waiting for a request with this key"), "every worker to have it")
     ask = {"model": "down", "messages": [{"role": "user", "content": "Hello"}]}
     answer = empty.post("/v1/chat/completions", secret, ask)
     assert answer.status_code >= 400

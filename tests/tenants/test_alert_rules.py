@@ -410,9 +410,9 @@ def test_it_writes_an_e_mail(alice: Tenant, charlie: Tenant, mailbox: Mailbox):
     assert deliver_messages() == 1
     [(recipients, message)] = mailbox.messages
     assert recipients == ["a@example.com"]
-    assert message["subject"] == "[Tollgate] Firing: Errors (100 %)"
+    assert message["subject"] == "[Tollgate] Firing: Errors (100%)"
     text = message.get_payload()
-    for part in ("When error rate of all requests is above 5 %", "Severity: Warning", "2026-11-18 12:30", "Alice"):
+    for part in ("When the error rate of all requests is above 5%", "Severity: Warning", "2026-11-18 12:30", "Alice"):
         assert part in text
     assert deliver_messages() == 0
 
@@ -441,7 +441,7 @@ def test_it_tells_slack_without_mentioning_anybody(alice: Tenant, receiver: Rece
     assert deliver_messages() == 2
     first, second = (json.loads(body) for _, _, body in receiver.calls)
     assert all("x-tollgate-signature" not in headers for _, headers, _ in receiver.calls)
-    assert first["text"] == "Firing: &lt;!channel&gt; &amp; co (100 %)"
+    assert first["text"] == "Firing: &lt;!channel&gt; &amp; co (100%)"
     assert second["text"].startswith("Resolved: ")
     assert {first["attachments"][0]["color"], second["attachments"][0]["color"]} == {"#d97706", "#16a34a"}
 

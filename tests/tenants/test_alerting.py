@@ -185,11 +185,11 @@ def wording(**given: Any) -> Wording:
 
 def test_a_rule_explains_itself():
     assert sentence(wording()) == (
-        "When error rate of model smart is above 5 % over 10 minutes (with at least 20 requests), sustained for 5 minutes: "
-        "tell ops@example.com, and again every hour while it goes on."
+        "When the error rate of model smart is above 5% over 10 minutes (with at least 20 requests), "
+        "sustained for 5 minutes: tell ops@example.com, and again every hour while it goes on."
     )
     assert sentence(wording(metric="cost_per_day", threshold=Decimal(250), filters={}, sustained=0, told=[])) == (
-        "When cost per day of all requests is above 250 USD per day over 10 minutes: note it, and tell nobody."
+        "When the cost per day of all requests is above 250 USD per day over 10 minutes: note it, and tell nobody."
     )
     gateway = sentence(
         wording(metric="breaker_open", filters={"provider": "openai"}, threshold=Decimal(0), cooldown=90)
@@ -206,7 +206,7 @@ def test_numbers_are_as_long_as_they_tell_something():
         "100",
     ]
     assert number(Decimal("0.000120"), "cost_per_hour") == "0.00012"
-    assert with_unit(Decimal("7.25"), "error_rate") == "7.25 %"
+    assert with_unit(Decimal("7.25"), "error_rate") == "7.25%"
     assert with_unit(None, "error_rate") == "\N{EN DASH}"
     assert [minutes(each) for each in (0, 1, 45, 60, 90, 180, 1440)] == [
         "0 minutes",

@@ -244,9 +244,9 @@ def test_it_writes_to_the_tenant_and_calls_its_webhook(told: Tenant, mailbox: Ma
 
     [(recipients, message)] = mailbox.messages
     assert recipients == ["alice@example.com", "finance@example.com"]
-    assert message["subject"] == "[Tollgate] Alice: 82 % of 100 USD per month is spent"
+    assert message["subject"] == "[Tollgate] Alice: 82% of 100 USD per month is spent"
     text = message.get_payload()
-    for part in ("reached 80 %", "Spent: 81.5 of 100 USD", "project web of Alice", "smart", "2026-11-01", "refused"):
+    for part in ("reached 80%", "Spent: 81.5 of 100 USD", "project web of Alice", "smart", "2026-11-01", "refused"):
         assert part in text
 
     [(path, headers, body)] = receiver.calls
@@ -324,7 +324,7 @@ def test_without_a_mail_server_the_alert_says_so(told: Tenant, receiver: Receive
     alert = raised(told)
     assert deliver_alerts() == 0
     alert.refresh_from_db()
-    assert "EMAIL_HOST is not set" in alert.error
+    assert "until an operator sets EMAIL_HOST" in alert.error
     assert len(receiver.calls) == 1
 
 

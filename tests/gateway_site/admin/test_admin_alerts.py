@@ -83,7 +83,7 @@ def test_a_rule_is_made_and_says_what_it_does(console: Console, tenant: Tenant):
     )
     for page in (RULES, change(made)):
         text = " ".join(console.get(page).content.decode().split())
-        assert "When error rate of tenant Acme, model smart is above 2.5 % over 10 minutes" in text
+        assert "When the error rate of tenant Acme, model smart is above 2.5% over 10 minutes" in text
         assert "tell Ops, and again every hour" in text
 
 
@@ -91,7 +91,7 @@ def test_a_form_is_previewed_without_being_kept(console: Console):
     fields = {**console.fields(f"{RULES}add/"), "name": "x", "metric": "requests_per_minute", "comparison": "below"}
     fields["channels"] = []
     answer = console.client.post(f"{RULES}preview/", fields).json()
-    assert answer["words"].startswith("When requests per minute of all requests is below 5 over 10 minutes")
+    assert answer["words"].startswith("When the number of requests per minute is below 5 over 10 minutes")
     assert (answer["value"], answer["is_beyond"]) == ("0 (0 requests)", True)
     assert "problem" in console.client.post(f"{RULES}preview/", {**fields, "threshold": "much"}).json()
     assert console.client.get(f"{RULES}preview/").status_code == 405
@@ -101,7 +101,7 @@ def test_a_form_is_previewed_without_being_kept(console: Console):
 def test_a_stored_rule_is_previewed_as_it_is_typed(console: Console):
     rule = AlertRule.objects.create(name="x", threshold=Decimal(5))
     fields = {**console.fields(change(rule)), "threshold": "7", "_rule": rule.pk, "channels": []}
-    assert "above 7 %" in console.client.post(f"{RULES}preview/", fields).json()["words"]
+    assert "above 7%" in console.client.post(f"{RULES}preview/", fields).json()["words"]
     rule.refresh_from_db()
     assert rule.threshold == 5
 
@@ -246,7 +246,10 @@ def test_others_look(tenant: Tenant, role: str):
     for page in ALL:
         assert someone.get(page).status_code == 200
         assert someone.get(f"{page}add/").status_code == 403
-    assert "Quiet" in someone.get(change(incident.rule)).content.decode()
+    text = someone.get(change(incident.rule)).content.decode()
+    assert "Quiet" in text
+    assert ">Threshold<" in text
+    assert ">Currency<" not in text  # of costs only
     assert someone.client.post(f"{RULES}preview/", {"name": "x"}).status_code == 403
     assert someone.client.post(action("acknowledge", incident), {"_form_submitted": "True"}).status_code == 403
     incident.refresh_from_db()
@@ -289,7 +292,7 @@ def test_charlie_sees_and_changes_nothing(tenant: Tenant, charlie: Console, rece
 
 def test_empty_lists_say_what_would_be_there(console: Console):
     for page, words in zip(
-        ALL, ("Nothing is watched", "Nobody can be told", "No alert has fired", "Nothing is silenced"), strict=True
+        ALL, ("A rule watches", "A channel writes", "What alert rules find", "While a silence holds"), strict=True
     ):
         assert words in console.get(page).content.decode()
 

@@ -56,6 +56,15 @@ def test_it_filters(console: Any, tenant: Tenant, query: dict[str, str]) -> None
     assert console.get(TRAIL, **query).status_code == 200
 
 
+def test_it_writes_times_and_lists_as_people_do(console: Any, tenant: Tenant) -> None:
+    tenant.suspend()
+    tenant.allowed_models = ["smart", "fast"]
+    tenant.save()
+    listed = console.get(TRAIL).content.decode()
+    assert re.search(r"suspended at: none → [-\d]{10} [:\d]{8} UTC", listed)
+    assert "allowed models: none → smart, fast" in listed
+
+
 def test_an_objects_history_is_its_trail(console: Any, tenant: Tenant) -> None:
     project = Project.objects.create(tenant=tenant, slug="web")
     response = console.get(f"/admin/tenants/project/{project.pk}/history/")
@@ -90,7 +99,10 @@ def test_alice_makes_a_token_that_is_shown_once(console: Any) -> None:
     secret = secret_in(response)
     token = ApiToken.objects.get()
     assert (token.scopes, token.tenant, token.created_by.username) == (["tenants:read", "audit:read"], None, "alice")
-    assert secret not in console.get(f"{TOKENS}{token.pk}/change/").content.decode()
+    page = console.get(f"{TOKENS}{token.pk}/change/").content.decode()
+    assert secret not in page
+    assert "Tenants: read, Audit: read" in page
+    assert 'name="_save"' not in page  # there is nothing to change
     assert user_of(secret).has_perm("tenants.view_tenant")
     assert not user_of(secret).has_perm("tenants.change_tenant")
 

@@ -119,7 +119,7 @@ def test_a_new_amount_keeps_what_was_spent(console, tenant):
     spend(monthly, "4")
     assert console.submit(change(monthly), amount="20").status_code == 302
     page = console.get(change(monthly)).content.decode()
-    assert "16 of 20 USD" in page
+    assert "16.00 of 20.00 USD" in page
     monthly.refresh_from_db()
     assert monthly.resets == 0
 
@@ -135,12 +135,12 @@ def test_the_page_and_the_list_say_what_is_spent_and_left(console, tenant, other
     spend(each, "4", "ben")
     listed = console.get(BUDGETS).content.decode()
     for text in (listed, console.get(change(monthly)).content.decode()):
-        assert "2.5 USD" in text
-        assert "7.5 of 10 USD" in text
-    assert "7 USD by 2 end users, at most 4 by one" in listed
+        assert "2.50 USD" in text
+        assert "7.50 of 10.00 USD" in text
+    assert "7.00 USD by 2 end users, at most 4.00 by one" in listed
     assert "10 USD of prepaid credit" in listed
     assert "Never" in console.get(change(credit)).content.decode()
-    assert "10 of 10 USD" in console.get(change(charlies)).content.decode()
+    assert "10.00 of 10.00 USD" in console.get(change(charlies)).content.decode()
 
 
 # --- Actions -----------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_it_increases_for_a_time(console, tenant):
     console.confirm(action("increase_for_a_time", monthly), amount="5", **fields)
     monthly.refresh_from_db()
     assert (monthly.increase, monthly.increase_until) == (5, until)
-    assert "15 of 15 USD" in console.get(change(monthly)).content.decode()
+    assert "15.00 of 15.00 USD" in console.get(change(monthly)).content.decode()
 
 
 def test_it_resets(console, tenant, other):
@@ -179,10 +179,10 @@ def test_it_resets(console, tenant, other):
     monthly.refresh_from_db()
     assert monthly.resets == 1
     page = console.get(change(monthly)).content.decode()
-    assert "10 of 10 USD" in page
+    assert "10.00 of 10.00 USD" in page
     assert "1 times" in page
     assert "/top_up/" not in page
-    assert "6 of 10 USD" in console.get(change(charlies)).content.decode()
+    assert "6.00 of 10.00 USD" in console.get(change(charlies)).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_looking_is_not_changing(console, tenant):
     client = Client()
     client.force_login(viewer)
     assert client.get(BUDGETS).status_code == 200
-    assert "10 of 10 USD" in client.get(change(made)).content.decode()
+    assert "10.00 of 10.00 USD" in client.get(change(made)).content.decode()
     for name in ("reset", "top_up", "increase_for_a_time"):
         assert client.post(action(name, made), {"_form_submitted": "True", "amount": "5"}).status_code == 403
 
@@ -262,7 +262,7 @@ def test_alerts_say_who_was_told_and_why_somebody_was_not(console, tenant, other
     failed = alert(budget(tenant), error="Webhook: It answered 503.", given_up_at=timezone.now())
     alert(budget(other), delivered_at=timezone.now())
     page = console.get(ALERTS).content.decode()
-    for part in ("80 %", "9 of 10 USD", "It answered 503.", "Given up", "Delivered", "Charlie"):
+    for part in ("80%", "9.00 of 10.00 USD", "It answered 503.", "Given up", "Delivered", "Charlie"):
         assert part in page
     found = console.get(ALERTS, told="given_up").context["cl"].result_list
     assert [each.pk for each in found] == [failed.pk]

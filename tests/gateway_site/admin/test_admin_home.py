@@ -15,7 +15,17 @@ from django.utils import timezone
 
 from gateway_site.attention import of_the_gateway
 from providers.models import Provider
-from tenants.models import ApiKey, Budget, BudgetAlert, BudgetSpend, Member, Tenant, User
+from tenants.models import (
+    AlertIncident,
+    AlertRule,
+    ApiKey,
+    Budget,
+    BudgetAlert,
+    BudgetSpend,
+    Member,
+    Tenant,
+    User,
+)
 from tenants.services import create_key
 from tests.gateway_site.facts import deployment, facts, report
 from tests.gateway_site.people import member_browser
@@ -145,6 +155,7 @@ def test_it_tells_what_the_database_knows(console, tenant):
     text = console.get(PAGE).content.decode()
     for part in ("new-model", "Price them", "provider idle", "Spent: a budget of acme", "1 given up", "Open alerts"):
         assert part in text, part
+    assert "<code>manage.py rerate</code>" in text
 
 
 def test_what_is_wrong_with_the_gateway_leads_to_its_place():
@@ -207,7 +218,19 @@ def test_members_are_told_of_keys_that_expire_and_budgets_that_end(tenant):
     text = member_browser(tenant, "dana").get(PAGE).content.decode()
     assert "API key ci expires in 3 days" in text
     assert "Nearly spent" in text
-    assert "95 %" in text
+    assert "95%" in text
+
+
+@pytest.mark.parametrize(("role", "may"), [("owner", True), ("viewer", False)])
+def test_members_are_asked_for_what_their_role_lets_them_do(tenant, role, may):
+    use(tenant)
+    create_key(tenant=tenant, name="ci", expires_at=timezone.now() + timedelta(days=3))
+    rule = AlertRule.objects.create(tenant=tenant, name="Errors", metric="error_rate", threshold=5)
+    facts = {"severity": "warning", "began_at": timezone.now(), "value": 7, "worst": 7, "last": 7}
+    AlertIncident.objects.create(tenant=tenant, rule=rule, title="Errors", **facts)
+    text = member_browser(tenant, "dana", role).get(PAGE).content.decode()
+    for part in ("give them another in time", "make one, or revoke one", "acknowledge it, or silence its rule"):
+        assert (part in text) is may, part
 
 
 def test_a_members_page_asks_few_times_and_never_for_records(tenant):

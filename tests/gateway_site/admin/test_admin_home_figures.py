@@ -68,6 +68,6 @@ def test_a_budget_says_when_it_will_be_spent(console, tenant):
     Budget.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(days=9))
     text = console.get(PAGE).content.decode()
     assert "at this rate spent on" in text
-    assert "90 %" in text
+    assert "90%" in text
     charlie = member_browser(Tenant.objects.create(slug="charlie"), "charlie")
     assert "at this rate" not in charlie.get(PAGE).content.decode()

@@ -186,7 +186,7 @@ def test_a_record_shows_what_its_translation_lost(console, key):
     shown = record(key, dialect_upstream="anthropic_messages", losses=LOSSES)
     assert "2: degrades" in console.get(RECORDS).content.decode()
     text = console.get(reverse("admin:tenants_usagerecord_change", args=[shown.pk])).content.decode()
-    for part in ("anthropic_messages", "seed", "the upstream has no seed", "messages[0].&lt;b&gt;", "cosmetic"):
+    for part in ("Anthropic messages", "seed", "the upstream has no seed", "messages[0].&lt;b&gt;", "cosmetic"):
         assert part in text
 
 
@@ -255,6 +255,12 @@ def follow(console: Any, page: Any, link: str) -> Any:
 def test_a_place_that_is_none_leads_to_the_first_page(console, key, way, place):
     record(key)
     assert console.get(RECORDS, **{way: place}).status_code == 302
+
+
+@pytest.mark.parametrize("page", [RECORDS, "/admin/routing/healthevent/"], ids=["keyset", "uncounted"])
+def test_a_list_of_one_page_leads_to_no_other(console, key, page):
+    record(key)
+    assert 'aria-label="Pages"' not in console.get(page).content.decode()
 
 
 def test_records_of_one_moment_are_on_one_page_only(console, key):

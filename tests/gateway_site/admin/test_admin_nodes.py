@@ -98,7 +98,7 @@ def test_a_store_that_is_away_says_what_follows(console, valkey, component, word
 
 
 def test_nobody_has_reported(console, valkey):
-    assert "No worker has reported." in shown(console)
+    assert "No worker has reported" in shown(console)
 
 
 def test_it_is_answered_without_valkey(console, settings, tmp_path):

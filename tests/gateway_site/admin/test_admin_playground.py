@@ -83,6 +83,13 @@ def test_a_tenant_without_models_is_told_so(bob, served):
     assert "There is no chat model yet" in bob.get(PAGE).content.decode()
 
 
+def test_a_suspended_tenant_is_told_so(bob, tenant, served):
+    tenant.suspend("bill unpaid")
+    text = bob.get(PAGE).content.decode()
+    assert "The tenant is suspended" in text
+    assert "every run is billed" not in text
+
+
 def test_it_has_no_script_of_its_own_in_the_page(bob, served):
     text = bob.get(PAGE).content.decode()
     assert "onclick" not in text

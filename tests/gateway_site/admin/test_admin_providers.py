@@ -8,12 +8,15 @@ import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from gateway_site.infra import secrets
 from providers.models import Provider
+from tenants.models import User
 from tests.gateway_site.admin.browsing import change
 from tests.gateway_site.admin.upstreams import CREDENTIAL, PROVIDERS, TRAIL, credential_of
+from tests.gateway_site.people import browser
 from tests.providers.pem import identity
 
 
@@ -49,6 +52,16 @@ def test_a_credential_is_in_no_page(console, provider):
         assert "sk-another" not in text
         assert provider.credential_encrypted not in text
     assert "Stored" in pages[1].content.decode()
+
+
+def test_who_only_looks_is_offered_nothing_to_fill_in(provider):
+    eve = User.objects.create_user("eve", is_staff=True)
+    eve.user_permissions.set(Permission.objects.filter(codename="view_provider"))
+    text = browser(eve).get(change(provider)).content.decode()
+    assert "Stored" in text
+    assert ">Connect timeout<" in text
+    for part in (">Clear credential<", ">Proxy<", ">Clear proxy<", ">Client key<", ">Clear client key<", "5.0", "{}"):
+        assert part not in text, part
 
 
 def test_an_empty_field_keeps_the_credential(console, provider):

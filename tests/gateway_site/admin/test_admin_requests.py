@@ -298,6 +298,9 @@ def test_an_error_is_explained(console, tenant):
     text = console.get(page(use(tenant, outcome="cut", error_code="upstream_cut"))).content.decode()
     assert "broke off in mid-answer" in text
     assert "An error of the upstream." in text
+    told = console.get(page(use(tenant, outcome="upstream_failed", error_code="upstream_failed"))).context["page"]
+    assert told["error"]["owner"] == ""
+    assert "Answer" not in dict(told["facts"])
 
 
 def test_what_it_cost_is_broken_down_by_the_price_of_its_time(console, tenant):
@@ -381,6 +384,12 @@ def test_members_open_their_own_as_far_as_their_role_goes(tenant, role, status):
     client = member_browser(tenant, "bob", role)
     assert client.post(body(shown)).status_code == status
     assert ("Open prompt and answer" in client.get(page(shown)).content.decode()) is (status == 200)
+
+
+@pytest.mark.parametrize(("role", "may"), [("developer", True), ("viewer", False)])
+def test_who_may_not_play_is_not_sent_to_the_playground(tenant, role, may):
+    text = member_browser(tenant, "bob", role).get(page(use(tenant))).content.decode()
+    assert ("in the playground" in text) is may
 
 
 def test_charlie_finds_and_opens_nothing_of_acmes(charlie, tenant):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import redis
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from providers.models import Deployment
 from routing.models import ModelAlias, Route, RouteTarget
 from routing.services import publish
-from tests.gateway_site.admin.browsing import rows
+from tenants.models import User
+from tests.gateway_site.admin.browsing import Console, rows
+from tests.gateway_site.people import browser
 from tests.routing.catalogue import Catalogue, make_catalogue
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,6 +41,38 @@ def tried(console: Any, route: Route, **changes: Any) -> str:
     response = console.client.post(page(route, "try"), fields)
     assert response.status_code == 200
     return " ".join(response.content.decode().split())
+
+
+# --- Who only looks ------------------------------------------------------------------------------------------
+
+
+def reader() -> Console:
+    user = User.objects.create_user("eve", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    return Console(browser(user))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weights", "shares"),
+    [
+        ("weighted", (80, 20), ["80%", "20%"]),
+        ("weighted", (100, 0), ["100%", "last resort"]),
+        ("weighted", (0, 0), ["50%", "50%"]),
+        ("weighted", (97, 3), ["97%", "3.0%"]),
+        ("cheapest", (80, 20), ["as measured", "as measured"]),
+    ],
+)
+def test_readers_are_told_shares_and_conditions_and_may_not_drag(catalogue, strategy, weights, shares):
+    Route.objects.update(strategy=strategy)
+    RouteTarget.objects.update(weight=weights[0], conditions={"region": "eu"})
+    for slug, tier, weight in (("other", 0, weights[1]), ("last", 1, 100)):
+        deployment = Deployment.objects.create(slug=slug, provider=catalogue.provider, model="m")
+        RouteTarget.objects.create(route=catalogue.route, deployment=deployment, priority=tier, weight=weight)
+    text = reader().get(page(catalogue.route)).content.decode()
+    assert re.findall(r'class="target-share">([^<]+)<', text) == [*shares, "100%"]
+    assert "region eu" in text
+    assert "drag_indicator" not in text
+    assert "{}" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
 
 
 # --- Conditions ----------------------------------------------------------------------------------------------
@@ -67,7 +103,7 @@ def test_conditions_stay_when_nothing_is_touched(console, catalogue):
     RouteTarget.objects.update(conditions=conditions)
     console.submit(page(catalogue.route), retries="2")
     assert RouteTarget.objects.get().conditions == conditions
-    assert "needs tools; region eu; x-team: ml; 5 % of callers" in console.get(page(catalogue.route)).content.decode()
+    assert "needs tools; region eu; x-team: ml; 5% of callers" in console.get(page(catalogue.route)).content.decode()
 
 
 @pytest.mark.parametrize(

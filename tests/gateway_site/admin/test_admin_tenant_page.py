@@ -87,7 +87,7 @@ def test_budgets_are_bars(console, tenant):
     first, second = console.get(page_of(tenant)).context["burns"]
     assert (first["owner"], first["share"], first["tone"]) == ("web", 100, "danger")
     assert (second["owner"], second["share"], second["tone"]) == ("whole tenant", 90, "warning")
-    assert (second["spent"], second["left"]) == ("45 USD", "5 USD")
+    assert (second["spent"], second["left"]) == ("45.00 USD", "5.00 USD")
     text = notices(console.get(page_of(tenant)))
     assert "1 budget is used up." in text
     assert "1 budget is close to the end." in text
@@ -111,6 +111,14 @@ def test_it_says_what_needs_attention(console, tenant):
         "10 requests of this month",
     ):
         assert part in text, part
+
+
+def test_no_key_of_a_suspended_tenant_works(console, tenant):
+    create_key(tenant=tenant, name="ci")
+    tenant.suspend("bill unpaid")
+    figures = {figure["name"]: figure["value"] for figure in console.get(page_of(tenant)).context["figures"]}
+    assert (figures["Keys that work"], figures["Failed"]) == ("0", "\N{EN DASH}")
+    assert "Tenant suspended" in console.get("/admin/tenants/apikey/").content.decode()
 
 
 @pytest.mark.parametrize("role", ["owner", "developer", "viewer"])

@@ -102,6 +102,8 @@ def test_a_record_without_a_trace_shows_its_attempts_alone(console, tenant):
     assert "status 529" in text
     assert "1,204 ms" in text
     assert "Candidates" not in text
+    assert "OpenAI chat completions" in text
+    assert "/history/" not in text  # nothing becomes of it
 
 
 @pytest.mark.parametrize("trace", [{}, {"candidates": [{}], "attempts": [{}]}, {"candidates": [], "strategy": None}])

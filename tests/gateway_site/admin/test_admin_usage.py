@@ -34,9 +34,15 @@ def test_it_shows_what_was_used_and_earned(console, tenant):
     use(tenant)
     use(tenant, currency="EUR", cost=Decimal(3), written_off=Decimal("0.125"))
     text = console.get(PAGE, group_by="tenant").content.decode()
-    for part in ("acme", "1,234", "0.3", "2.8", "0.125", "USD", "EUR", "Usage report"):
+    for part in ("acme", "1,234", "0.3", "2.80", "0.125", "USD", "EUR", "Usage report"):
         assert part in text
     assert "3.5" not in text
+
+
+def test_it_says_of_which_days_it_tells(console):
+    page = console.get(PAGE, to="2026-11-22").content.decode()
+    assert "From 2026-10-24 to 2026-11-22 in UTC, both days included." in page
+    assert 'placeholder="2026-10-24"' in page
 
 
 @pytest.mark.parametrize("group_by", GROUPS)
@@ -92,8 +98,9 @@ def test_a_parameter_that_makes_no_sense_is_named_and_kept_in_its_field(console)
     page = console.get(PAGE, tenant="<nobody>")
     assert page.status_code == 422
     text = page.content.decode()
-    assert "tenant: there is no tenant &#x27;&lt;nobody&gt;&#x27;" in text
+    assert "Tenant: there is no tenant &#x27;&lt;nobody&gt;&#x27;" in text
     assert 'value="&lt;nobody&gt;"' in text
+    assert text.count("errors group") == 1
 
 
 def test_a_deleted_tenant_is_named_by_its_number(console):

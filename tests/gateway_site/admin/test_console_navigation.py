@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from structlog.testing import capture_logs
 
 from gateway_site import navigation
 from gateway_site.navigation import MEMBERS, OPERATORS, page
 from tenants.auditors import GROUP
-from tenants.models import Member, Tenant, User
+from tenants.models import Member, Project, Tenant, User
+from tenants.services import create_key
 from tenants.standing import ACTS_AS, find_standing
 from tests.gateway_site.people import browser, make_member
 
@@ -40,12 +42,13 @@ def person(kind: str, acme: Tenant) -> tuple[User, dict[str, Any]]:
 
 
 def entries(user: User, session: dict[str, Any]) -> list[dict[str, Any]]:
-    """What somebody finds in the sidebar."""
+    """What somebody finds in the sidebar, each with its group."""
     request: Any = RequestFactory().get("/admin/")
     request.user, request.session = user, session
     user.standing = find_standing(user, session)
     groups = navigation.navigation(request)
-    return [item for group in groups for item in group["items"] if item["permission"](request)]
+    found = [{**item, "group": group["title"]} for group in groups for item in group["items"]]
+    return [item for item in found if item["permission"](request)]
 
 
 def test_every_entry_is_known():
@@ -62,6 +65,49 @@ def test_everybody_gets_where_their_sidebar_leads(acme: Tenant, kind: str):
     for item in found:
         response = client.get(str(item["link"]), follow=True)
         assert response.status_code == 200, item["title"]
+
+
+def way(client: Client, path: str) -> list[str]:
+    """The parts of a page's heading."""
+    page = client.get(path, follow=True).content.decode()
+    return re.findall(r'title="([^"]*)" class="crumb ', page)
+
+
+@pytest.mark.parametrize("kind", STANDINGS)
+def test_a_heading_begins_with_the_sidebar_s_group_and_says_nothing_twice(acme: Tenant, kind: str):
+    user, session = person(kind, acme)
+    client = browser(user, **session)
+    for item in entries(user, session):
+        first, *others = way(client, str(item["link"]))
+        assert first == (item["group"] or item["title"])
+        assert first not in others
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("", ["Home"]),
+        ("queue/", ["Upstreams", "Queues"]),
+        ("tenants/tenant/", ["Tenants"]),
+        ("tenants/apikey/add/", ["Tenants", "API keys", "Add API key"]),
+        ("tenants/project/{project}/change/", ["Tenants", "Projects", "bots"]),
+        ("tenants/apikey/{key}/rotate/", ["Tenants", "API keys", "New secret for robot"]),
+        ("tenants/project/{project}/delete/", ["Tenants", "Projects", "bots", "Delete"]),
+        ("providers/modelprice/import/", ["Upstreams", "Prices", "Import prices"]),
+        ("providers/modelprice/unpriced/", ["Upstreams", "Prices", "Unpriced models"]),
+        ("security/sessions/", ["Security", "Sessions"]),
+    ],
+)
+def test_a_heading_ends_with_the_page_itself(acme: Tenant, path: str, parts: list[str]):
+    project = Project.objects.create(tenant=acme, slug="bots")
+    key, _ = create_key(tenant=acme, name="robot")
+    user, session = person("operator", acme)
+    assert way(browser(user, **session), f"/admin/{path.format(key=key.pk, project=project.pk)}") == parts
+
+
+def test_an_owner_s_settings_are_called_as_in_the_sidebar(acme: Tenant):
+    user, session = person("owner", acme)
+    assert way(browser(user, **session), f"/admin/tenants/tenant/{acme.pk}/change/") == ["Tenant", "Settings"]
 
 
 def test_a_wrong_entry_is_left_out_and_complained_about_once(acme: Tenant, wrong: None):
