@@ -249,9 +249,9 @@ def dialects(record: UsageRecord) -> str:
 
 def seconds(milliseconds: float) -> str:
     """A time as people say it."""
-    if milliseconds < 1:
+    if milliseconds < 0.95:
         return f"{milliseconds:.1f} ms"
-    if milliseconds < 1000:
+    if milliseconds < 999.5:
         return f"{milliseconds:,.0f} ms"
     return f"{milliseconds / 1000:,.1f} s"
 

@@ -164,7 +164,7 @@ class Budget(ScopedRule):
         ordering: ClassVar = ["tenant", "pk"]
 
     def __str__(self) -> str:
-        amount = f"{Decimal(self.amount).normalize():f} {self.currency}"
+        amount = f"{Decimal(self.amount).normalize():,f} {self.currency}"
         if self.period == self.Period.CREDIT:
             return f"{amount} of prepaid credit"
         return (

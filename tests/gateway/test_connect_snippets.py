@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway_site.infra.words import DIALECTS
 from routing.connect import Setup, Tool, claude_code_environment, codex_config, tools
-from routing.examples import DIALECTS, Ask, Connection, code_for, request_of
+from routing.examples import Ask, Connection, code_for, request_of
 from tests.gateway.stack import Stack
 
 AWKWARD = """It's "quoted", $HOME `id` \\n é

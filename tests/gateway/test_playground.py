@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from routing.examples import DIALECTS
+from gateway_site.infra.words import DIALECTS
 from tests.gateway.console import Form, signed_in
 from tests.gateway.stack import Stack, wait_for
 
