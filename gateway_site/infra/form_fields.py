@@ -120,7 +120,7 @@ class UploadField(forms.FileField):
 
 def _readable(contents: str) -> str:
     """A number that is only shown: with the digits it needs, and with thousands apart; JSON with nothing in it: nothing."""
-    if set(strip_tags(contents).split()) & {"{}", "[]"}:
+    if set(strip_tags(contents).split()) in ({"{}"}, {"[]"}):
         return ""  # Unfold shows JSON twice: for light and for dark
     try:
         number = Decimal(contents)

@@ -145,7 +145,7 @@ def _table(provider: Provider, offered: Iterable[Offered]) -> SafeString:
 
 def _row(offered: Offered, here: list[str], *, is_priced: bool) -> tuple[Any, ...]:
     box = format_html(
-        '<input type="checkbox" name="model" value="{}" aria-label="Take {}" class="model-box">',
+        '<input type="checkbox" name="model" value="{}" aria-label="Take {}">',
         offered.name,
         offered.name,
     )

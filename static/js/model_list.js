@@ -3,7 +3,7 @@
 
 document.addEventListener("input", (event) => {
     if (event.target.id === "model-search") search(event.target.value.trim().toLowerCase());
-    if (event.target.classList.contains("model-box")) count();
+    if (event.target.name === "model") count();
 });
 
 function rowOf(box) {
@@ -17,6 +17,6 @@ function search(wanted) {
 }
 
 function count() {
-    const chosen = document.querySelectorAll(".model-table .model-box:checked").length;
+    const chosen = document.querySelectorAll(".model-table [name=model]:checked").length;
     document.getElementById("model-count").textContent = chosen ? `${chosen} taken` : "";
 }

@@ -7,13 +7,17 @@ from gateway_site.entrance import AT_ONCE, Entrance
 MANY = 5 * AT_ONCE + 3
 
 
+async def enter(entrance: Entrance) -> None:
+    place = entrance.place()
+    if place is not None:
+        await place
+
+
 async def test_what_has_begun_goes_on_before_more_begins():
     entrance, story = Entrance(), []
 
     async def request(number: int) -> None:
-        place = entrance.place()
-        if place is not None:
-            await place
+        await enter(entrance)
         story.append(("begins", number))
         await asyncio.sleep(0)
         story.append(("goes on", number))
@@ -33,9 +37,7 @@ async def test_who_gives_up_at_the_entrance_takes_nobodys_place():
     entrance, begun = Entrance(), []
 
     async def request(number: int) -> None:
-        place = entrance.place()
-        if place is not None:
-            await place
+        await enter(entrance)
         begun.append(number)
 
     tasks = [asyncio.create_task(request(number)) for number in range(MANY)]
