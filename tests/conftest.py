@@ -78,6 +78,7 @@ def own_server(own_process: OwnValkey) -> OwnValkey:
     return own_process
 
 
+STORES = {"stores", "db", "transactional_db"}
 OWN_STACKS = ("test_fault_matrix.py", "test_money_kills.py", "test_setup_guide.py", "test_stores_lost.py")
 SLOW_FILES = (  # they start processes, or wait for real time to pass
     "test_admission.py",
@@ -94,12 +95,13 @@ SLOW_FILES = (  # they start processes, or wait for real time to pass
 )
 
 
-@pytest.hookimpl(trylast=True)  # pytest-django puts what needs a database first
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Mark what needs stores or processes, so that `make test-fast` can leave it out; and begin with what takes longest."""
-    items.sort(key=lambda item: "tests/gateway/" not in item.path.as_posix())
     for item in items:
-        if "stores" in getattr(item, "fixturenames", ()):
+        if STORES & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.stores)
         if "tests/gateway/" in item.path.as_posix() or item.path.name in SLOW_FILES:
             item.add_marker(pytest.mark.stack)
+    yield  # to who chooses by marks, and to pytest-django, which puts what needs a database first
+    items.sort(key=lambda item: "tests/gateway/" not in item.path.as_posix())
