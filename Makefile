@@ -19,6 +19,9 @@ UNFIT = $(shell $(PYTHON) -c 'import sys; v = sys.version_info[:3]; v < (3, 12) 
 	or newer and $(PYTHON) is %d.%d.%d; name another one: make run PYTHON=python3.13" % v)' 2>/dev/null \
 	|| echo "Tollgate needs Python 3.12 or newer and there is no $(PYTHON); name one: make run PYTHON=python3.13")
 
+# What is compiled is kept: else each process would compile all packages anew, which takes it seconds and memory.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test test-fast test-agents test-browser lint format lock bench clean
 .DEFAULT_GOAL := help
 
@@ -81,6 +84,6 @@ $(INSTALLED_DEV): requirements-dev.lock $(INSTALLED)
 # uv is faster; pip also knows the indexes that are configured for pip only.
 define install
 	@echo "Installing $(1)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) || \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) || \
 	{ echo "Trying again with pip" >&2; $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1); }
 endef

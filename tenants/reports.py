@@ -27,6 +27,7 @@ FIGURES = (*COUNTS, *MONEY)
 RECENT_DAYS, DAYS_OF_ALL = 31, 3
 SLICES = (timedelta(days=3), timedelta(days=12))  # so far back hours are looked for at first
 MOST_CHOICES = 500
+MANY, FEW = ("project", "api_key"), 1_000  # of all tenants together: a page of a few of them
 
 _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
 _SUMS = {
@@ -240,13 +241,15 @@ def _totals(question: Question) -> list[dict[str, Any]]:
 
 def _first_page_sql(question: Question) -> tuple[str, list[Any]]:
     """Return the statement of the first page and, without keys, of the totals: both from one look at the table."""
+    if _is_of_many(question):
+        return _first_of_many_sql(question)
     source = _source(question)
     names = GROUPS[question.group_by]
     columns = [source.columns.get(name, name) for name in names]
     keys = [f"key_{number}" for number in range(len(names))]
     condition, values = _condition(question, source)
     chosen = ", ".join((*(f"{column} AS {key}" for column, key in zip(columns, keys, strict=True)), "currency"))
-    order = ", ".join(("currency", "cost DESC", *keys) if question.order == "cost" else (*keys, "currency"))
+    order = _order(question, keys, "cost")
     totals = ", ".join(f"sum({name})::bigint" if name in COUNTS else f"sum({name})" for name in _SUMS)
     return (
         f"WITH groups AS MATERIALIZED (SELECT {chosen}, {_selected(source)} FROM {source.table} WHERE {condition}"
@@ -258,27 +261,62 @@ def _first_page_sql(question: Question) -> tuple[str, list[Any]]:
     )
 
 
+def _first_of_many_sql(question: Question) -> tuple[str, list[Any]]:
+    """Return the same statement for a page of a few out of thousands: the totals are those of coarse sums."""
+    whole = replace(question, group_by="day")
+    source = _source(whole)
+    condition, values = _condition(whole, source)
+    page, page_values = _page_sql(question)
+    nothing = ", ".join("NULL" for _ in GROUPS[question.group_by])
+    return (
+        f"WITH page AS ({page}) SELECT * FROM page UNION ALL"
+        f" SELECT {nothing}, currency, {_selected(source)} FROM {source.table} WHERE {condition} GROUP BY currency"
+        f" ORDER BY {_order(question, GROUPS[question.group_by], 'cost')}",
+        [*page_values, *values],
+    )
+
+
+def _is_of_many(question: Question) -> bool:
+    """Whether a page is of a few out of thousands: which they are is found out before all columns are added up."""
+    is_of_all = not question.filters.keys() & {"tenant_id", "api_key_id"}
+    knows_totals = is_coarse(replace(question, group_by="day"))
+    return question.group_by in MANY and is_of_all and knows_totals and question.limit <= FEW
+
+
+def _order(question: Question, keys: Sequence[str], cost: str) -> str:
+    return ", ".join(("currency", f"{cost} DESC", *keys) if question.order == "cost" else (*keys, "currency"))
+
+
 def _page_sql(question: Question) -> tuple[str, list[Any]]:
-    """Return the statement of a later page; like the first one's, it reads one row more than the page has."""
-    assert question.after is not None
+    """Return the statement of a page; it reads one row more than the page has."""
     source = _source(question)
     keys = [source.columns.get(name, name) for name in GROUPS[question.group_by]]
     names = ", ".join((*keys, "currency"))
     condition, values = _condition(question, source)
-    after = [value.date() if source is END_USERS and isinstance(value, datetime) else value for value in question.after]
+    having, beyond_values = "", _after(question, source)
     beyond = f"({names}) > ({', '.join(['%s'] * (len(keys) + 1))})"
-    if question.order == "key":
-        condition, having, order = f"{condition} AND {beyond}", "", names
-        values += after
-    else:  # amounts of two currencies cannot be compared
-        (cost, *_, currency), order = after, f"currency, sum(cost) DESC, {names}"
+    if beyond_values and question.order == "key":
+        condition, values, beyond_values = f"{condition} AND {beyond}", [*values, *beyond_values], []
+    elif beyond_values:  # amounts of two currencies cannot be compared
+        (cost, *_, currency) = beyond_values
         having = f"HAVING currency > %s OR (currency = %s AND (sum(cost) < %s OR (sum(cost) = %s AND {beyond})))"
-        values += [currency, currency, cost, cost, *after[1:]]
+        beyond_values = [currency, currency, cost, cost, *beyond_values[1:]]
+    rows = f"FROM {source.table} WHERE {condition}"
+    order = _order(question, keys, "sum(cost)")
+    page = f"GROUP BY {names} {having} ORDER BY {order} LIMIT {question.limit + 1}"
+    if not _is_of_many(question):
+        return f"SELECT {names}, {_selected(source)} {rows} {page}", [*values, *beyond_values]
     return (
-        f"SELECT {names}, {_selected(source)} FROM {source.table} WHERE {condition}"
-        f" GROUP BY {names} {having} ORDER BY {order} LIMIT {question.limit + 1}",
-        values,
+        f"SELECT {names}, {_selected(source)} {rows} AND ({names}) IN (SELECT {names} {rows} {page})"
+        f" GROUP BY {names} ORDER BY {order}",
+        [*values, *values, *beyond_values],
     )
+
+
+def _after(question: Question, source: Source) -> list[Any]:
+    """Return where the page begins, as the table has it; nothing for the first one."""
+    days = source is END_USERS
+    return [value.date() if days and isinstance(value, datetime) else value for value in question.after or ()]
 
 
 def _condition(question: Question, source: Source) -> tuple[str, list[Any]]:

@@ -11,20 +11,16 @@ from django.db.models import Count, Q
 from tenants.budgets import standings
 from tenants.burn_down import Burn, burn, most_urgent
 from tenants.models import ApiKey, Budget, Member, Project, Tenant
-from tenants.models.ledger import ERRORS
-from tenants.reports import ALL_TOKENS
 
 SHOWN_BUDGETS = 8
 SOON = timedelta(days=14)
 MANY_ERRORS = 0.05
 ENOUGH_REQUESTS = 20  # before a rate of errors says something
 
-SUMS = f"""
-SELECT starts_at, currency, sum(requests)::bigint,
-    coalesce(sum(requests) FILTER (WHERE outcome = ANY(%s)), 0)::bigint,
-    coalesce(sum(requests) FILTER (WHERE cost_status = 'unpriced'), 0)::bigint,
-    (sum({" + ".join(ALL_TOKENS)}))::bigint, sum(cost)
-FROM tenants_usageday WHERE tenant_id = %s AND starts_at >= %s AND starts_at < %s GROUP BY 1, 2
+SUMS = """
+SELECT starts_at, currency, sum(requests)::bigint, sum(errors)::bigint, sum(unpriced)::bigint,
+    (sum(input_tokens) + sum(cache_read_tokens) + sum(cache_write_tokens) + sum(output_tokens))::bigint, sum(cost)
+FROM tenants_usageoverviewday WHERE tenant_id = %s AND starts_at >= %s AND starts_at < %s GROUP BY 1, 2
 """
 
 
@@ -91,7 +87,7 @@ def _usage(tenant: Tenant, now: datetime) -> tuple[Figures, Figures, list[tuple[
     ended_before = min(began_before + (now - begins), begins)  # the same part of the month before, by whole days
     month, before, daily = Figures(), Figures(), defaultdict[date, int](int)
     with connection.cursor() as cursor:
-        cursor.execute(SUMS, [list(ERRORS), tenant.pk, began_before, begins + timedelta(days=31)])
+        cursor.execute(SUMS, [tenant.pk, began_before, begins + timedelta(days=31)])
         for starts_at, currency, requests, errors, unpriced, tokens, cost in cursor.fetchall():
             day = starts_at.astimezone(UTC)
             if day >= begins:

@@ -13,10 +13,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.forms.utils import flatatt
 from django.http import HttpRequest
 from django.utils.functional import cached_property
-from django.utils.html import strip_tags
-from unfold.widgets import UnfoldAdminExpandableTextareaWidget
+from django.utils.html import format_html, format_html_join, strip_tags
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminExpandableTextareaWidget, UnfoldAdminSelect2Widget
 
 from gateway_site.infra.words import plain
 
@@ -116,6 +118,19 @@ class UploadField(forms.FileField):
         if file is not None and file.size > self.most_bytes:
             raise ValidationError(f"The file is larger than {self.most_bytes // 2**20} MiB.")
         return file
+
+
+class LongSelect(UnfoldAdminSelect2Widget):
+    """A select of hundreds: its options are written at once, and not each with templates of its own."""
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        chosen = self.format_value(value)
+        rows = ((key, " selected" if str(key) in chosen else "", label) for key, label in self.choices)
+        return format_html(
+            "<select{}>\n{}\n</select>",
+            flatatt({"name": name, **self.build_attrs(self.attrs, attrs)}),
+            format_html_join("\n", '<option value="{}"{}>{}</option>', rows),
+        )
 
 
 def _readable(contents: str) -> str:

@@ -21,9 +21,9 @@ from unfold.forms import PaginationInlineFormSet
 
 from gateway_site.infra.admin import Admin, TableRows
 from gateway_site.infra.form_fields import ChosenField
+from gateway_site.infra.table import table
 from routing.admin.progress import PublishedMixin, newest_number, watch
 from routing.models import ModelAlias, Route
-from tenants.admin.trace import table
 from tenants.models import ApiKey, Tenant, UsageDay
 
 RECENT = timedelta(days=7)

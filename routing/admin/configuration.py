@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
 from gateway_site.infra.admin import badge
 from gateway_site.infra.form_fields import UploadField
+from gateway_site.infra.table import table
 from providers.models import Provider
 from routing.admin.progress import newest_number, watch
 from routing.declaration.apply import Outcome, Refused, apply
@@ -29,7 +30,6 @@ from routing.declaration.changes import Change
 from routing.declaration.export import export
 from routing.declaration.schema import Declaration, ProviderEntry, read_declaration
 from tenants.admin.scope import standing_in
-from tenants.admin.trace import table
 from tenants.audit import audit
 
 MOST_BYTES = 2 * 1024 * 1024

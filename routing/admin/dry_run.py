@@ -17,11 +17,12 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 
 from gateway_site.infra.admin import badge
 from gateway_site.infra.form_fields import ChosenField
+from gateway_site.infra.table import table
 from gateway_site.infra.words import dialect_name
 from providers.wire.json import write_json
 from routing.api.dry_run import checked_headers, may_dry_run
 from routing.dry_run import TITLES, Question, dry_run, load_site
-from tenants.admin.trace import table, words
+from tenants.admin.trace import words
 from tenants.admin.usage_record import WEIGHTS
 from tenants.models import ApiKey, UsageRecord
 from tenants.principals import principal_of

@@ -18,6 +18,7 @@ from unfold.decorators import action
 
 from gateway_site.infra import secrets
 from gateway_site.infra.admin import badge
+from gateway_site.infra.table import table
 from gateway_site.infra.words import plain
 from providers.admin.provider import VERDICTS, ProviderAdmin
 from providers.connection_check import CANNOT_PROBE, Check, check
@@ -28,7 +29,6 @@ from providers.price_import import Malformed
 from providers.transport import TransportError
 from routing.admin.progress import PublishedMixin
 from routing.model_import import Imported, import_models, known_prices
-from tenants.admin.trace import table
 
 SALT = "routing.import_models"
 LIST_SECONDS = 3600

@@ -9,13 +9,13 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
+from gateway_site.infra.table import table
 from gateway_site.infra.words import plain
 from providers.models import ModelPrice
 from providers.pricing import Line, lines, price_at
 from routing.models import ConfigRevision
 from routing.rerating import used, was_billed
 from tenants.admin.scope import standing_in
-from tenants.admin.trace import table
 from tenants.admin.usage_record import UsageRecordAdmin
 from tenants.models import UsageRecord
 

@@ -25,9 +25,10 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 
 from gateway_site.infra.admin import Admin, RecentFilter, badge
+from gateway_site.infra.table import table
 from tenants.admin.keyset import KeysetAdmin
 from tenants.admin.scope import ScopedMixin, standing_in
-from tenants.admin.trace import table, words
+from tenants.admin.trace import words
 from tenants.audit import CREATED, DELETED, watched_models
 from tenants.models import AuditEvent, Tenant
 from tenants.roles import PERMISSIONS

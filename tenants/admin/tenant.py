@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zoneinfo
+from functools import cache
 from typing import Any
 
 from django import forms
@@ -13,9 +14,10 @@ from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminSelect2Widget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from gateway_site.infra.admin import Admin, badge
+from gateway_site.infra.form_fields import LongSelect
 from tenants.admin.acting import ActingMixin
 from tenants.admin.api_key import ApiKeyRows
 from tenants.admin.limits import TenantBudgetRows, TenantRateLimitRows
@@ -29,14 +31,18 @@ from tenants.single_sign_on import why_not_required
 from tenants.webhook_signature import make_secret
 
 
+@cache
+def _timezones() -> list[str]:
+    return sorted(zoneinfo.available_timezones())  # of files: it looks through directories
+
+
 class TenantForm(forms.ModelForm):
     request: HttpRequest | None = None  # set by `TenantAdmin.get_form`, of a class that is made for one request
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "timezone" in self.fields:
-            names = sorted(zoneinfo.available_timezones())
-            self.fields["timezone"].widget = UnfoldAdminSelect2Widget(choices=[(name, name) for name in names])
+            self.fields["timezone"].widget = LongSelect(choices=[(name, name) for name in _timezones()])
 
     def clean_requires_sso(self) -> bool:
         """Nobody locks everybody out, themselves included."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.template.loader import render_to_string
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from gateway_site.infra.admin import badge
+from gateway_site.infra.table import table
 
 VERDICTS = {
     "deliver": ("Delivered", "success"),
@@ -35,12 +35,6 @@ def attempt_table(attempts: Iterable[Row]) -> SafeString:
     """Every call of an upstream, in order; `milliseconds` is how the record itself calls what a trace calls `ms`."""
     headers = ("#", "Deployment", "Result", "HTTP", "Verdict", "Pause before", "Time")
     return table(headers, (_attempt(number, row) for number, row in enumerate(attempts, 1)))
-
-
-def table(headers: Iterable[Any], rows: Iterable[Iterable[Any]]) -> SafeString:
-    """A table in the console's look; cells are escaped unless they are safe strings."""
-    content = {"headers": list(headers), "rows": [list(row) for row in rows]}
-    return mark_safe(render_to_string("unfold/components/table.html", {"table": content}))
 
 
 def words(name: object) -> str:

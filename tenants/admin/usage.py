@@ -16,8 +16,9 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from gateway_site.infra.table import table
 from tenants.admin.scope import standing_in
-from tenants.admin.trace import table, words
+from tenants.admin.trace import words
 from tenants.dashboard_words import amount
 from tenants.models import Tenant
 from tenants.report_api import may_see_usage, report_for
