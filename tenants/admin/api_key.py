@@ -293,6 +293,7 @@ class ApiKeyRows(KeyColumns, ReadOnlyMixin, TableRows):
     """A tenant's keys; they are made on a page of their own, which shows the secret."""
 
     model = ApiKey
+    template = "admin/edit_inline/read_only.html"
     fields = readonly_fields = ("page", "key_hint", "status_label", "project", "used", "expires_at")
     tab = True
     per_page = 10
