@@ -126,6 +126,7 @@ class RouteAdmin(PublishedMixin, Admin):
     form = RouteForm
     list_display = ("name", "strategy_label", "alias_names", "target_count", "retries", "created_at")
     list_filter = (("strategy", ChoicesDropdownFilter),)
+    ordering = ("name",)  # the model's own is not that of what is counted
     search_fields = ("name", "aliases__name")
     search_help_text = "Route or alias"
     inlines = (AliasRows, TargetRows)

@@ -394,3 +394,9 @@ def test_a_revision_shows_its_diff_and_not_its_blob(console):
         text = console.get(reverse("admin:routing_configrevision_change", args=[revision.pk])).content.decode()
     assert "+ deployment &lt;gpt&gt;" in text
     assert not any('"blob"' in query["sql"] for query in queries)
+
+
+def test_what_lists_choices_and_the_palette_show_has_an_order(console):
+    request = console.get("/admin/").wsgi_request
+    pages = admin.site._registry.items()
+    assert [model.__name__ for model, page in pages if not page.get_queryset(request).ordered] == []
