@@ -335,9 +335,9 @@ class _Counts:
     def __init__(self) -> None:
         self.counts = [0] * len(KINDS)
 
-    def add(self, packed: Sequence[int]) -> None:
+    def add(self, numbers: Sequence[int]) -> None:
         """Add a row's histograms."""
-        self.counts = list(map(add, self.counts, packed))
+        self.counts = list(map(add, self.counts, numbers))
 
     @property
     def has_any(self) -> bool:
@@ -351,10 +351,6 @@ class _Counts:
             for bucket, count in enumerate(_unpacked(number)):
                 if count:
                     found[bucket] += count * weight
-
-
-def _packed(histograms: Iterable[bytes]) -> list[int]:
-    return [_number(sent) for sent in histograms]
 
 
 def _number(sent: bytes) -> int:
@@ -400,10 +396,10 @@ def _timed(scope: _Scope, keys: Mapping[str, Sequence[Any]]) -> _Timed:
     for seconds, alias, provider, *arrays in _fetch(
         _histogram_sql(scope, "extract(epoch FROM starts_at)::bigint, alias, provider", condition), values
     ):
-        packed = _packed(arrays)
-        moments[seconds].add(packed)
+        numbers = [_number(sent) for sent in arrays]
+        moments[seconds].add(numbers)
         if seconds >= begins:
-            pairs[alias, provider].add(packed)
+            pairs[alias, provider].add(numbers)
     for seconds, sums in moments.items():
         if not sums.has_any:  # of before latencies were counted
             continue
@@ -428,7 +424,7 @@ def _time_tenants(scope: _Scope, timed: _Timed, tenants: Sequence[int]) -> None:
     found: dict[int, _Counts] = defaultdict(_Counts)
     statement = _histogram_sql(scope, "tenant_id", f"{condition} AND tenant_id = ANY(%s)")
     for key, *arrays in _fetch(statement, [*values, list(tenants)]):
-        found[key].add(_packed(arrays))
+        found[key].add([_number(sent) for sent in arrays])
     for key, sums in found.items():
         sums.into(timed.groups["tenant"][key])
 
