@@ -86,7 +86,10 @@ async def test_a_refused_request_is_charged_nothing(make_plane, status: int):
 
 
 @pytest.mark.parametrize(("most", "charged"), [(None, MOST_OUTPUT_TOKENS), (2_000, 2_000)])
-async def test_what_a_client_allows_is_charged_no_further_than_the_model_can_write(make_route, most, charged: int):
+async def test_what_a_client_allows_is_charged_no_further_than_the_model_can_write(
+    make_route, monkeypatch, most, charged: int
+):
+    monkeypatch.setattr("routing.gate.monotonic", lambda: 1.0)  # nothing flows back: 15 ms would be the prompt's tokens
     answers = {"one": [FakeUpstream(200, JSON, json.dumps(SILENT).encode())]}
     limits = {"limits": {"tokens_per_minute": 100_000}}
     plane = in_line(make_route, answers, provider=limits, deployment={"max_output_tokens": most})
