@@ -9,11 +9,11 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
     if sys.argv[1:2] == ["up"]:
         # Before Django: it makes the secrets that the settings ask for, and starts the stores.
-        from gateway_site.up import main as up
+        from gateway_site.node.up import main as up
 
         sys.exit(up(sys.argv[2:]))
     # Commands given by hand find the embedded stores and the secrets that `up` keeps.
-    from gateway_site.state import adopt_environment
+    from gateway_site.node.state import adopt_environment
 
     adopt_environment()
     from django.core.management import execute_from_command_line

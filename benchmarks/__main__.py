@@ -16,7 +16,7 @@ from benchmarks.gateway import installed, new_key
 from benchmarks.processes import BenchmarkError, free_port, serving
 from benchmarks.report import SIMULATOR, Finding, Report
 from benchmarks.scenarios import SCENARIOS
-from gateway_site.state import StateError
+from gateway_site.node.state import StateError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _installation(state_dir: Path) -> Iterator[None]:
     from gateway_site.embedded import embedded_stores
-    from gateway_site.state import keep_secrets, make_state_dir, read_environment, write_environment
+    from gateway_site.node.state import keep_secrets, make_state_dir, read_environment, write_environment
 
     make_state_dir(state_dir)
     write_environment(state_dir, read_environment(state_dir) | keep_secrets(state_dir))
@@ -96,7 +96,7 @@ def _installation(state_dir: Path) -> Iterator[None]:
 
 
 def _set_up(state_dir: Path, database_url: str, valkey_url: str) -> None:
-    from gateway_site.state import read_environment
+    from gateway_site.node.state import read_environment
 
     os.environ |= read_environment(state_dir) | {
         "DATABASE_URL": database_url,

@@ -32,7 +32,7 @@ from benchmarks.gateway import CONFIGURATION, new_key
 from benchmarks.load import Answer, Connection, Watch, build_request, percentile, sleep_until
 from benchmarks.processes import HOST, BenchmarkError, free_port, run, running, tail
 from gateway_site.embedded import EmbeddedPostgres, EmbeddedStore, EmbeddedValkey, wait_ready
-from gateway_site.supervisor import spawn, stop_process
+from gateway_site.node.supervisor import spawn, stop_process
 from routing.report import read_reports
 
 START_SECONDS = 300.0

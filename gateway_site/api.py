@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 from django.http import HttpRequest
 from ninja import NinjaAPI
 
-from gateway_site.health import router as health_router
+from gateway_site.health.endpoints import router as health_router
 from routing.api import chat_completions, embeddings, generate_content, messages, responses, usage
 
 

@@ -10,7 +10,7 @@ class GatewaySiteConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.signals import user_logged_in
 
-        from gateway_site.sign_in_rules import note_sign_in
+        from gateway_site.sign_in.rules import note_sign_in
 
         user_logged_in.connect(note_sign_in)
 
@@ -19,4 +19,4 @@ class ConsoleConfig(SimpleAdminConfig):
     """Django's admin with our site. The simple one: admin modules load with the first page, not in every process."""
 
     default = False
-    default_site = "gateway_site.console.ConsoleSite"
+    default_site = "gateway_site.console.site.ConsoleSite"

@@ -12,7 +12,7 @@ import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-from gateway_site.light_start import without_test_tools
+from gateway_site.serving.light_start import without_test_tools
 
 with without_test_tools():
     django.setup(set_prefix=False)
@@ -61,7 +61,7 @@ class Application:
         if self._data_plane is None or not scope["path"].startswith(SOCKET_PREFIX):
             await send({"type": "websocket.close", "code": 4404})
             return
-        from gateway_site.sign_in_rules import turned_away
+        from gateway_site.sign_in.rules import turned_away
         from routing.consumers import TURNED_AWAY
         from routing.websocket_urls import application
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 
-from gateway_site.sign_in_rules import SIGN_IN_PAGES
+from gateway_site.sign_in.rules import SIGN_IN_PAGES
 
 PERMISSIONS = "camera=(), microphone=(), geolocation=(), payment=(), usb=(), publickey-credentials-get=(self)"
 HEADER = "Content-Security-Policy"

@@ -18,11 +18,11 @@ from django.urls import ResolverMatch
 from django.urls.exceptions import Resolver404
 from django.urls.resolvers import get_resolver
 
-from gateway_site.answer_headers import identity_headers, stream_headers
-from gateway_site.departure import Departure
-from gateway_site.entrance import Entrance
 from gateway_site.infra.logging import AccessLog
-from gateway_site.patience import Patience
+from gateway_site.serving.answer_headers import identity_headers, stream_headers
+from gateway_site.serving.departure import Departure
+from gateway_site.serving.entrance import Entrance
+from gateway_site.serving.patience import Patience
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
 from routing.flights import flights

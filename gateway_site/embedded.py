@@ -5,7 +5,7 @@ Both run as children in the foreground of whoever starts them: `manage.py up` (`
 is no password and no port to clash.
 
 PostgreSQL refuses to run as root. When we are root both stores run as the account that owns their data, at
-first `nobody`; see `launch.py` for checkouts that only root can enter.
+first `nobody`; see `node/launch.py` for checkouts that only root can enter.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ from urllib.parse import quote
 
 import psutil
 
-from gateway_site.state import StateError, make_state_dir, state_lock
-from gateway_site.supervisor import Account, Service, launch_command, log, log_tail, spawn, stop_process
+from gateway_site.node.state import StateError, make_state_dir, state_lock
+from gateway_site.node.supervisor import Account, Service, launch_command, log, log_tail, spawn, stop_process
 
 SOCKET_PATH_BYTES = 103  # what every system takes: Linux has 107, macOS 103
 POSTGRES_SOCKET = ".s.PGSQL.5432"

@@ -132,7 +132,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "tenants.middleware.give_standing",
-    "gateway_site.sign_in_rules.keep_sign_in_rules",
+    "gateway_site.sign_in.rules.keep_sign_in_rules",
     "gateway_site.middleware.name_actor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -157,14 +157,14 @@ TEMPLATES = [
             "loaders": [
                 (
                     "django.template.loaders.cached.Loader",
-                    ["django.template.loaders.filesystem.Loader", "gateway_site.unfold_edits.Loader"],
+                    ["django.template.loaders.filesystem.Loader", "gateway_site.console.unfold_edits.Loader"],
                 )
             ],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "gateway_site.sign_in_rules.console_around",
+                "gateway_site.sign_in.rules.console_around",
             ],
         },
     },
@@ -212,13 +212,13 @@ AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
 LOGOUT_REDIRECT_URL = ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-ACCOUNT_ADAPTER = "gateway_site.sign_in.AccountAdapter"
-ACCOUNT_FORMS = {"login": "gateway_site.sign_in_pages.LoginForm"}
+ACCOUNT_ADAPTER = "gateway_site.sign_in.adapters.AccountAdapter"
+ACCOUNT_FORMS = {"login": "gateway_site.sign_in.pages.LoginForm"}
 MFA_FORMS = {
-    "add_webauthn": "gateway_site.sign_in_pages.PasskeyForm",
-    "authenticate_webauthn": "gateway_site.sign_in_pages.PasskeySecondForm",
-    "login_webauthn": "gateway_site.sign_in_pages.PasskeyLoginForm",
-    "reauthenticate_webauthn": "gateway_site.sign_in_pages.PasskeyAgainForm",
+    "add_webauthn": "gateway_site.sign_in.pages.PasskeyForm",
+    "authenticate_webauthn": "gateway_site.sign_in.pages.PasskeySecondForm",
+    "login_webauthn": "gateway_site.sign_in.pages.PasskeyLoginForm",
+    "reauthenticate_webauthn": "gateway_site.sign_in.pages.PasskeyAgainForm",
 }
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]  # nobody signs up; allauth's checks want it to fit
@@ -228,7 +228,7 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
-MFA_ADAPTER = "gateway_site.sign_in.SecondFactorAdapter"
+MFA_ADAPTER = "gateway_site.sign_in.adapters.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True
@@ -243,7 +243,7 @@ OIDC_NAME = envstr("OIDC_NAME", "single sign-on")
 OIDC_ALLOWED_DOMAINS = [domain.lower() for domain in envlist("OIDC_ALLOWED_DOMAINS")]
 if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
     raise SettingError("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.")
-SOCIALACCOUNT_ADAPTER = "gateway_site.sign_in.SingleSignOnAdapter"
+SOCIALACCOUNT_ADAPTER = "gateway_site.sign_in.adapters.SingleSignOnAdapter"
 SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True}}
 SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
 SOCIALACCOUNT_STORE_TOKENS = False
@@ -335,13 +335,13 @@ STATUS_NAMES_PROVIDERS = envbool("STATUS_NAMES_PROVIDERS", False)  # /status tel
 
 UNFOLD = {
     "SITE_TITLE": "Tollgate",
-    "DASHBOARD_CALLBACK": "gateway_site.home.home",
+    "DASHBOARD_CALLBACK": "gateway_site.console.home.home",
     "SITE_HEADER": "Tollgate",
-    "SITE_SUBHEADER": "gateway_site.navigation.whose_console",
+    "SITE_SUBHEADER": "gateway_site.console.navigation.whose_console",
     "SITE_ICON": lambda request: static("img/logo.svg"),
     "SITE_URL": None,
     "ACCOUNT": {"navigation": [{"title": "Security", "link": "/admin/security/"}]},
-    "COMMAND": {"search_callback": "gateway_site.palette.find"},
+    "COMMAND": {"search_callback": "gateway_site.console.palette.find"},
     "SCRIPTS": [
         lambda request: static("js/export_link.js"),
         lambda request: static("js/names.js"),
@@ -375,6 +375,6 @@ UNFOLD = {
     "SIDEBAR": {
         "show_search": True,
         "show_all_applications": False,
-        "navigation": "gateway_site.navigation.navigation",
+        "navigation": "gateway_site.console.navigation.navigation",
     },
 }

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from django.urls.resolvers import RegexPattern
 
-from gateway_site import public
+from gateway_site.public import pages as public
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", public.home, name="home"),

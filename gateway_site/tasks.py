@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from gateway_site import alert_gauges
+from gateway_site.health import alert_gauges
 from gateway_site.infra import valkey
 from tenants import alert_rules
 

@@ -3,11 +3,11 @@
 from django.contrib import admin
 from django.urls import path, re_path
 
-from gateway_site import sign_in_urls
-from gateway_site.console import drop_foreign_pages
+from gateway_site.console.site import drop_foreign_pages
 from gateway_site.control_plane_api import control_plane
-from gateway_site.setup_arrival import setup_arrival
-from gateway_site.setup_guide import setup_page
+from gateway_site.setup.arrival import setup_arrival
+from gateway_site.setup.guide import setup_page
+from gateway_site.sign_in import urls as sign_in_urls
 from routing.admin.configuration import configuration_file, configuration_page
 from routing.admin.connect import connect_page
 from routing.admin.dry_run import dry_run_page

@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from gateway_site.navigation import place_of
+from gateway_site.console.navigation import place_of
 
 register = template.Library()
 

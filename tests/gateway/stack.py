@@ -18,7 +18,7 @@ import httpx
 import psutil
 import psycopg
 
-from gateway_site.supervisor import LAUNCHER
+from gateway_site.node.supervisor import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 300

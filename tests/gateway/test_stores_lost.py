@@ -180,7 +180,7 @@ def test_up_starts_without_stores_and_prepares_the_database_when_they_are_back(i
         assert "the database is prepared" not in installed.output()
     wait_for(lambda: "the database is prepared" in installed.output(), "the preparation", seconds=120)
     wait_for(lambda: ask(installed, installed.key).status_code == 200, "the key's return", seconds=60)
-    wait_for(lambda: not installed.children("gateway_site.preparation"), "its end")
+    wait_for(lambda: not installed.children("gateway_site.node.preparation"), "its end")
     request_id = ask(installed, installed.key).headers["x-request-id"]
     recorded = "SELECT 1 FROM tenants_usagerecord WHERE request_id = %s"
     wait_for(lambda: installed.query(recorded, request_id), "Celery's return", seconds=120)

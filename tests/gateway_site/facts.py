@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway_site.health_facts import Facts
+from gateway_site.health.facts import Facts
 from routing.report import WorkerReport
 
 NOW = 1_800_000_000.0

@@ -18,8 +18,8 @@ import pytest
 import redis
 
 from gateway_site.embedded import EmbeddedPostgres, EmbeddedStore, EmbeddedValkey, embedded_stores, wait_ready
-from gateway_site.state import StateError
-from gateway_site.supervisor import spawn, stop_process
+from gateway_site.node.state import StateError
+from gateway_site.node.supervisor import spawn, stop_process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IS_ROOT = os.geteuid() == 0

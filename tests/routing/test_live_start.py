@@ -10,7 +10,7 @@ LOADS = """
 import sys
 import gateway_site.asgi
 from gateway_site.data_plane import warm_up
-from gateway_site.server import config
+from gateway_site.serving.server import config
 warm_up()
 config(host="127.0.0.1", port=0).load()
 heavy = {"wsproto", "websockets", "channels.generic.websocket", "routing.consumers", "routing.live_view"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site import departure
 from gateway_site.infra.valkey import HotValkey
+from gateway_site.serving import departure
 from providers.dialects.openai_chat.wire import CHAT
 from tenants.limits.admission import Admission
 from tenants.limits.spool import Spool

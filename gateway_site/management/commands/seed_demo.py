@@ -13,7 +13,7 @@ from django.db import transaction
 
 from gateway_site.env import envint, envstr
 from gateway_site.infra.valkey import StoreUnavailable
-from gateway_site.state import make_state_dir, write_private
+from gateway_site.node.state import make_state_dir, write_private
 from providers.adapters.base import Adapter
 from providers.models import Provider
 from providers.registry import ADAPTERS

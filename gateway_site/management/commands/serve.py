@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from gateway_site.env import envint, envstr
-from gateway_site.server import serve
+from gateway_site.serving.server import serve
 
 
 class Command(BaseCommand):

@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from gateway_site import up
+from gateway_site.node import up
 
 
 class Command(BaseCommand):
-    """For `manage.py help`: `manage.py up` goes to `gateway_site.up` before Django is loaded."""
+    """For `manage.py help`: `manage.py up` goes to `gateway_site.node.up` before Django is loaded."""
 
     help = "Run everything one node needs: stores, workers, web processes."
     requires_system_checks = []
@@ -20,4 +20,4 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         arguments = [f"--{name}={options[name]}" for name in ("host", "port", "workers")]
         flags = [f"--{name.replace('_', '-')}" for name in ("no_embedded", "web_only") if options[name]]
-        os.execv(sys.executable, [sys.executable, "-m", "gateway_site.up", *arguments, *flags])
+        os.execv(sys.executable, [sys.executable, "-m", "gateway_site.node.up", *arguments, *flags])

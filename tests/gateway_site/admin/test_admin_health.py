@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from gateway_site.console.navigation import OPERATORS
 from gateway_site.infra import telemetry
-from gateway_site.navigation import OPERATORS
 from providers.admin.provider import UNREAD
 from providers.health_feed import STATES_KEY, Note, encode
 from providers.models import Deployment, Provider

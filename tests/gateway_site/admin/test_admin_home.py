@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from gateway_site.attention import of_the_gateway
+from gateway_site.console.attention import of_the_gateway
 from providers.models import Provider
 from tenants.models import (
     AlertIncident,

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from gateway_site.navigation import OPERATORS
+from gateway_site.console.navigation import OPERATORS
 from routing.gate import GateStatistics
 from routing.report import REPORT_KEY, WORKERS_KEY, WorkerReport
 from tenants.models import User

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from gateway_site.infra import secrets
 from gateway_site.management.commands.seed_demo import simulator_address
-from gateway_site.setup_steps import Facts, next_step, steps_of, told
+from gateway_site.setup.steps import Facts, next_step, steps_of, told
 from providers.models import Deployment, ModelPrice, Provider
 from routing.models import ConfigRevision, ModelAlias, Route
 from routing.services import publish

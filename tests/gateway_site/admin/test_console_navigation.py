@@ -10,8 +10,8 @@ from django.contrib.auth.models import Group
 from django.test import Client, RequestFactory
 from structlog.testing import capture_logs
 
-from gateway_site import navigation
-from gateway_site.navigation import MEMBERS, OPERATORS, page
+from gateway_site.console import navigation
+from gateway_site.console.navigation import MEMBERS, OPERATORS, page
 from tenants.auditors import GROUP
 from tenants.models import Member, Project, Tenant, User
 from tenants.services import create_key

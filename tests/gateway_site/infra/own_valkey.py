@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from gateway_site.embedded import EmbeddedValkey, wait_ready
-from gateway_site.supervisor import spawn, stop_process
+from gateway_site.node.supervisor import spawn, stop_process
 
 
 async def eventually(holds: Callable[[], object], *, within: float = 5.0) -> float:

@@ -1,0 +1,1 @@
+"""The gateway's state, for machines and people: what is gathered, what follows from it, and the endpoints that say it."""

@@ -1,0 +1,1 @@
+"""The setup guide: from nothing to the first request."""
