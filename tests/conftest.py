@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from django.conf import settings
@@ -13,6 +14,9 @@ from httpx._transports import default
 from gateway_site.embedded import embedded_stores
 from tests.environment import IDLE_TRANSACTION, STATE_DIR
 from tests.gateway_site.infra.own_valkey import OwnValkey, own_valkey
+
+hypothesis.settings.register_profile("here", deadline=None)  # a pause of the machine is no defect
+hypothesis.settings.load_profile("here")
 
 # What migrations leave behind and no test that commits changes: permissions, and the group of auditors.
 LASTING_TABLES = {"django_content_type", "auth_permission", "auth_group", "auth_group_permissions"}

@@ -69,30 +69,30 @@ def test_an_opening_without_text_is_no_first_content():
 
 async def test_a_closed_loop_counts_every_request():
     async with upstream(whole(b"{}"), delay=0.001) as endpoint:
-        result = await run_closed(endpoint, concurrency=4, seconds=0.1)
+        result = await run_closed(endpoint, concurrency=4, seconds=1.0)
     assert result.requests > 4
     assert result.failed == 0
 
 
 async def test_refusals_and_lost_connections_are_failures_and_the_next_request_reconnects():
     async with upstream(whole(b"slow down", 429), b"", whole(b"{}"), delay=0.001) as endpoint:
-        result = await run_closed(endpoint, concurrency=1, seconds=0.1)
+        result = await run_closed(endpoint, concurrency=1, seconds=1.0)
     assert result.failure == "429 slow down"
     assert 0 < result.failed < result.requests
 
 
 async def test_an_open_loop_keeps_its_rate_while_answers_are_late():
-    async with upstream(whole(b"{}"), delay=0.05) as slow, upstream(whole(b"{}")) as fast:
+    async with upstream(whole(b"{}"), delay=0.5) as slow, upstream(whole(b"{}")) as fast:
         results = await run_open([slow, fast], rate=100, seconds=0.2, slice_seconds=0.1)
     assert [result.requests for result in results] == [20, 20]
-    assert results[0].p50_ms >= 50 > results[1].p50_ms
+    assert results[0].p50_ms >= 500 > results[1].p50_ms
 
 
 async def test_an_open_loop_counts_the_time_that_a_request_waited_for_a_connection():
-    async with upstream(whole(b"{}"), delay=0.2) as endpoint:
+    async with upstream(whole(b"{}"), delay=1.0) as endpoint:
         [result] = await run_open([endpoint], rate=1000, seconds=0.05, slice_seconds=1)
     assert result.requests == 50
-    assert result.p50_ms < 350 < result.p99_ms  # 32 connections: the other 18 wait for a second turn
+    assert result.p50_ms < 1_600 < result.p99_ms  # 32 connections: the other 18 wait for a second turn
 
 
 async def test_whole_streams_are_told_from_those_cut_off():

@@ -535,7 +535,7 @@ def test_a_request_that_is_wrong_in_itself_is_not_counted(stack: Stack, keys: Ke
 
 @both_dialects
 def test_one_at_a_time_is_one_at_a_time_and_then_works_again(stack: Stack, keys: Keys, dialect: Dialect) -> None:
-    body = json.dumps(dialect.stream("[[first=0.1 interval=0.1 chunks=5]]")).encode()
+    body = json.dumps(dialect.stream("[[first=0.1 interval=0.5 chunks=5]]")).encode()
     with Wire(stack.url) as wire:
         wire.request(dialect.path, body, f"Authorization: Bearer {keys.serial}")
         assert wire.read_head()[0] == 200

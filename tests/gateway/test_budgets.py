@@ -94,12 +94,12 @@ async def ask_at_once(stack: Stack, key: str, asked: list[Asked]) -> list[httpx.
         return await asyncio.gather(*(client.post(path, json=body, headers=headers) for path, body, headers in asked))
 
 
-def mixed(count: int = CALLERS, **fields: Any) -> list[Asked]:
+def mixed(count: int = CALLERS, *, first: float = 0.2, **fields: Any) -> list[Asked]:
     """Return requests in two dialects, every other one streamed, that are under way together."""
     made = []
     for number in range(count):
         make = (chat, messages)[number % 2]
-        made.append(make("[[first=0.2]] one two", stream=number % 4 < 2, **fields))
+        made.append(make(f"[[first={first}]] one two", stream=number % 4 < 2, **fields))
     return made
 
 
@@ -421,7 +421,8 @@ def test_a_request_of_more_tokens_than_a_limit_has_is_told_that_waiting_is_no_us
 
 
 async def test_no_more_requests_are_under_way_than_a_key_may_have(stack, secrets, valkey):
-    replies = await ask_at_once(stack, secrets["narrow"], mixed(20))
+    asked = mixed(20, first=2)  # who is served goes on until all have asked
+    replies = await ask_at_once(stack, secrets["narrow"], asked)
     assert statuses(replies) == {200: 3, 429: 17}
     refused = next(reply for reply in replies if reply.status_code == 429)
     assert "The limit of 3 requests at once of API key 'main' is reached" in refused.text

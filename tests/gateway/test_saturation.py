@@ -141,7 +141,7 @@ def ask(
 def test_it_lets_through_what_the_provider_takes_and_refuses_the_rest_with_its_place(narrow: Stack, keys: Keys) -> None:
     with ThreadPoolExecutor(12) as pool, console(narrow) as operator:
         asked = [
-            pool.submit(ask, narrow, key, "narrow", "[[head=1.5]] hi")
+            pool.submit(ask, narrow, key, "narrow", "[[head=4]] hi")
             for key in (keys.alice, keys.charlie)
             for _ in range(6)
         ]
@@ -168,7 +168,7 @@ def test_a_client_s_stream_holds_its_place_until_it_ends(narrow: Stack, keys: Ke
     body = {
         "model": "narrow",
         "stream": True,
-        "messages": [{"role": "user", "content": "[[chunks=8 interval=0.2]] hi"}],
+        "messages": [{"role": "user", "content": "[[chunks=8 interval=0.5]] hi"}],
     }
     with ThreadPoolExecutor(8) as pool, console(narrow) as operator:
         replies = list(pool.map(lambda _: narrow.post("/v1/chat/completions", keys.alice, body), range(8)))

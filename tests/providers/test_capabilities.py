@@ -242,8 +242,8 @@ async def test_an_upstream_that_is_away_or_silent_keeps_no_other_from_being_aske
         await run_query(lambda: Deployment.objects.create(slug="mute-too", provider=mute.provider, model="b"))
         last = await run_query(make, upstream.url, "zealous")
         questions = await run_query(lambda: list(capabilities.questions()))
-        async with asyncio.timeout(3):
-            [(question, answer)] = await capabilities._ask_all(questions, patience=0.5)
+        async with asyncio.timeout(6):
+            [(question, answer)] = await capabilities._ask_all(questions, patience=1.5)
     assert (question.deployments, answer) == ((last,), SONNET)
     assert len(silent.asked) == 1  # nobody waits for it twice
     assert warned(caplog) == ["away", "mute"]

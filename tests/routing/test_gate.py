@@ -104,12 +104,12 @@ async def test_what_a_request_that_was_not_sent_had_taken_is_another_s():
 
 async def test_requests_a_second_may_come_in_one_burst_and_then_steadily():
     one = gate(requests_per_second=10)
+    started = time.monotonic()
     for _ in range(10):
         assert (await enter(one)).waited == 0
-    started = time.monotonic()
     await enter(one)
     await enter(one)
-    assert 0.15 < time.monotonic() - started < 1
+    assert 0.15 < time.monotonic() - started < 5
 
 
 async def test_tokens_a_minute_are_charged_and_settled():
@@ -251,11 +251,11 @@ async def test_a_tenant_that_fills_the_queue_makes_room_for_another():
 
 async def test_it_is_closed_until_the_reset_when_nothing_is_left():
     one = gate()
-    one.learn(left(requests=0, reset="200ms"), time.time())
-    assert one.is_saturated
     started = time.monotonic()
+    one.learn(left(requests=0, reset="600ms"), time.time())
+    assert one.is_saturated
     await enter(one)
-    assert 0.15 < time.monotonic() - started < 1
+    assert 0.55 < time.monotonic() - started < 5
     assert not one.is_saturated
 
 
@@ -305,12 +305,12 @@ async def test_requests_and_tokens_are_closed_until_resets_of_their_own():
 
 
 async def test_it_is_never_trusted_for_longer_than_the_longest_cooldown():
-    one = gate(cooldown={"enabled": True, "max": 0.1})
+    one = gate(cooldown={"enabled": True, "max": 1})
     one.learn(left(requests=0, reset="12h0m0s"), time.time())
     facts = one.statistics()
     assert facts.requests_left == 0
-    assert facts.requests_left_until == pytest.approx(time.time() + 0.1, abs=0.1)
-    await asyncio.wait_for(enter(one), 2)
+    assert facts.requests_left_until == pytest.approx(time.time() + 1, abs=0.9)
+    await asyncio.wait_for(enter(one), 5)
     assert one.statistics().requests_left is None
 
 
@@ -437,7 +437,7 @@ async def test_a_gate_whose_limits_are_gone_stays_while_somebody_is_in():
 
 async def test_it_tells_what_happened():
     gates = Gates()
-    gates.keep([provider(max_concurrency=1, queue_wait=0.05)], peers=1)
+    gates.keep([provider(max_concurrency=1, queue_wait=0.5)], peers=1)
     one = gates.of(provider())
     permit = await enter(one)
     async with waiting(one, "bob", priority=HIGH), waiting(one, "charlie", priority=LOW) as [charlie]:
@@ -449,7 +449,7 @@ async def test_it_tells_what_happened():
             await charlie
     facts = gates.statistics()[0]
     assert (facts.admitted, facts.waited, facts.refused, facts.abandoned) == (2, 1, 1, 0)
-    assert facts.longest_wait >= 0.04
+    assert facts.longest_wait >= 0.4
     assert 0 < facts.average_wait <= facts.longest_wait
     blob = msgspec.json.encode(gates.statistics())
     assert msgspec.json.decode(blob, type=list[GateStatistics]) == gates.statistics()
@@ -460,7 +460,7 @@ async def test_it_counts_for_the_metrics():
         tallies.flush()
         return REGISTRY.get_sample_value(name, {"provider": "metered", **labels}) or 0
 
-    one = gate(slug="metered", max_concurrency=1, queue_size=1, queue_wait=0.05)
+    one = gate(slug="metered", max_concurrency=1, queue_size=1, queue_wait=0.5)
     await enter(one)
     async with waiting(one, "bob") as [bob]:
         assert value("upstream_queue_depth") == 1

@@ -138,7 +138,7 @@ def test_an_index_that_was_broken_off_is_made_again():
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(OLD_RECORD, ["not committed"])
             broken = other.cursor()
-            broken.execute("SET statement_timeout = '100ms'")
+            broken.execute("SET statement_timeout = '2s'")
             with pytest.raises(OperationalError):
                 broken.execute(f"CREATE INDEX CONCURRENTLY {first}_{INDEX} ON {first} {DEFINITION}")
     finally:

@@ -16,11 +16,9 @@ from tenants.legal_defaults import default_text
 from tenants.legal_text import render
 from tenants.models import LegalAcceptance, LegalDocument, Member, Tenant, UsageEndUserDay, UsageRecord, User
 
-TODAY = timezone.now().date()
-
 
 def day(distance: int) -> date:
-    return TODAY + timedelta(days=distance)
+    return timezone.now().date() + timedelta(days=distance)
 
 
 def publish(kind: str = "terms", text: str = "Ours.", **values: Any) -> LegalDocument:
@@ -285,7 +283,7 @@ ADD = "/admin/tenants/legaldocument/add/"
 def test_an_operator_publishes_from_the_text_that_holds(console: Client) -> None:
     assert "You need an API key from the operator." in console.get(ADD).content.decode()
     assert "What happens to prompts" in console.get(ADD, {"kind": "privacy"}).content.decode()
-    assert console.post(ADD, {"kind": "terms", "effective_from": TODAY, "text": "Be *kind*."}).status_code == 302
+    assert console.post(ADD, {"kind": "terms", "effective_from": day(0), "text": "Be *kind*."}).status_code == 302
     document = LegalDocument.objects.get()
     assert (document.version, document.published_by.username) == (1, "alice")
     assert "Be *kind*." in console.get(ADD).content.decode()

@@ -114,7 +114,7 @@ def test_the_task_drops_what_is_older_than_the_setting_says(alice, charlie, sett
 def test_the_command_tells_what_it_drops(alice, charlie):
     fill(alice, charlie)
     told = StringIO()
-    call_command("expire_usage", days=3, stdout=told)
+    call_command("expire_usage", days=10, stdout=told)
     assert told.getvalue() == f"{TODAY - timedelta(days=40)}: dropped\n"
     with pytest.raises(CommandError, match="--days"):
         call_command("expire_usage", days=-1)

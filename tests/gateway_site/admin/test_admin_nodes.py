@@ -63,7 +63,7 @@ def test_a_worker_that_lags_says_what_to_do(console, valkey):
     report(valkey, "east", 11, revision=1)
     text = shown(console)
     assert "Lags" in text
-    assert "1, 60 s behind" in text
+    assert any(f"1, {seconds} s behind" in text for seconds in range(60, 70))
     assert "It should have loaded the newest revision" in text
 
 
@@ -76,7 +76,7 @@ def publish_another() -> None:
 def test_a_worker_that_misses_reports_is_marked(console, valkey):
     report(valkey, "east", 11, at=time() - 8)
     text = shown(console)
-    assert "Silent for 8 s" in text
+    assert any(f"Silent for {seconds} s" in text for seconds in range(8, 18))
     assert "event loop may be blocked" in text
 
 

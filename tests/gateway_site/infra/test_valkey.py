@@ -137,8 +137,8 @@ async def test_a_failing_script_says_why(valkey_url, add):
 
 
 async def test_a_server_that_never_answers_is_given_up_after_the_deadline():
-    async with stand_in(lambda data: b"") as (url, _, _), opened(url, deadline=0.2) as connection:
-        assert 0.15 < await seconds_until_refused(connection) < 0.35
+    async with stand_in(lambda data: b"") as (url, _, _), opened(url, deadline=1.0) as connection:
+        assert 0.95 < await seconds_until_refused(connection) < 1.9
 
 
 def test_a_loop_that_stood_still_does_not_take_its_server_for_dead(valkey_url):
@@ -176,12 +176,12 @@ async def test_a_server_that_is_lost_meanwhile_is_noticed(own_server, add):
 
 
 async def test_a_server_that_freezes_after_an_answer_is_given_up_as_fast(own_server):
-    async with opened(own_server.url, deadline=0.3) as connection:
+    async with opened(own_server.url, deadline=1.0) as connection:
         await connection.call("PING")
         own_server.freeze()
         waited = await seconds_until_refused(connection)
         own_server.thaw()
-        assert waited < 0.45
+        assert waited < 1.9
 
 
 async def test_all_who_wait_hear_of_it_together(own_server):
@@ -202,10 +202,10 @@ async def test_a_slow_answer_within_the_deadline_is_waited_for(own_server):
 
 
 async def test_an_idle_connection_is_not_given_up(own_server):
-    async with opened(own_server.url, deadline=0.1) as connection:
+    async with opened(own_server.url, deadline=0.5) as connection:
         await connection.call("SET", "kept", "yes")
         clients = await connection.call("CLIENT", "ID")
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(1.2)
         assert await connection.call("CLIENT", "ID") == clients
 
 
@@ -213,7 +213,7 @@ async def test_opening_waits_no_longer_than_the_deadline(own_server, add):
     own_server.freeze()
     began = time.monotonic()
     async with opened(own_server.url, scripts=(add,), deadline=0.2) as connection:
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 0.9
         assert not connection.is_connected
         own_server.thaw()
         await eventually(lambda: connection.is_connected)
@@ -255,10 +255,10 @@ async def test_it_connects_to_a_server_that_comes_later(tmp_path, add):
 
 
 async def test_the_loop_goes_on_while_it_connects_and_loses_connections(own_server):
-    async with opened(own_server.url, deadline=0.1) as connection:
+    async with opened(own_server.url, deadline=0.5) as connection:
         for _ in range(3):
             own_server.freeze()
-            assert await seconds_until_refused(connection) < 0.3
+            assert await seconds_until_refused(connection) < 1.0
             own_server.thaw()
             await eventually(lambda: connection.is_connected)
             assert await connection.call("ECHO", "back") == b"back"
@@ -371,10 +371,10 @@ async def test_a_subscription_notices_a_server_that_says_nothing_any_more(own_se
 
 
 async def test_a_quiet_subscription_stays(valkey_url):
-    async with aclosing(subscribe(valkey_url, "news", ping_seconds=0.05)) as messages:
+    async with aclosing(subscribe(valkey_url, "news", ping_seconds=0.5)) as messages:
         await anext(messages)
         message = asyncio.ensure_future(anext(messages))
-        await asyncio.sleep(0.25)  # several pings
+        await asyncio.sleep(1.7)  # several pings
         async with opened(valkey_url) as connection:
             await connection.call("PUBLISH", "news", "at last")
         assert await message == ("news", "at last")

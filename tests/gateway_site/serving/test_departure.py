@@ -12,7 +12,7 @@ from gateway_site.serving import departure
 from gateway_site.serving.departure import Departure
 from routing.exchange import Exchange
 
-DRAIN_SECONDS = 0.1
+DRAIN_SECONDS = 0.5
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
 """Outages: who takes part in one, when it begins, when it ends, and what it does meanwhile."""
 
-import asyncio
-
 import httpx
 import pytest
 
@@ -62,7 +60,8 @@ def test_a_new_one_takes_the_place_of_the_old_one(outages, clock):
     assert not outages.is_down("mine")
 
 
-async def test_it_fails_while_it_is_down(chat, control):
+async def test_it_fails_while_it_is_down(chat, control, simulator, clock):
+    simulator.outages._clock = clock
     assert (await chat("[[outage=mine]]")).status == 200
     reply = await control.post("/_simulator/outage", json={"id": "mine", "seconds": 0.2})
     assert reply.json() == {"id": "mine", "seconds": [0.2]}
@@ -70,14 +69,15 @@ async def test_it_fails_while_it_is_down(chat, control):
     assert (await chat("[[outage=mine status=503]]")).status == 503
     assert (await chat("[[outage=mine hang=1]]", quiet=0.05)).raw == b""
     assert (await chat("[[outage=charlie status=503]]")).status == 200
-    await asyncio.sleep(0.25)
+    clock.now += 0.25
     assert (await chat("[[outage=mine status=503]]")).status == 200
 
 
-async def test_it_can_be_told_to_flap(chat, control):
+async def test_it_can_be_told_to_flap(chat, control, simulator, clock):
+    simulator.outages._clock = clock
     await control.post("/_simulator/outage", json={"id": "mine", "seconds": [0, 0.1, 60]})
     assert (await chat("[[outage=mine]]")).status == 200
-    await asyncio.sleep(0.15)
+    clock.now += 0.15
     assert (await chat("[[outage=mine]]")).status == 500
 
 

@@ -226,7 +226,7 @@ async def test_a_connection_that_died_silently_takes_no_further_requests(transpo
     await ask(transport, pool, server.url("/ok"))
     server.connections[0].is_deaf = True
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(0.6):
             await ask(transport, pool, server.url("/ok"))
     assert await ask(transport, pool, server.url("/ok")) == b'{"read":2}'
     assert len(server.connections) == 2

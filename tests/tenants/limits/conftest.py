@@ -19,7 +19,7 @@ async def gate(valkey_url: str, tmp_path: Path) -> AsyncIterator[Gate]:
 @pytest.fixture
 async def own_gate(own_server: OwnValkey, tmp_path: Path) -> AsyncIterator[Gate]:
     """One whose Valkey may be frozen and killed; it gives up soon."""
-    async with gate_at(own_server.url, tmp_path / "spool", deadline=0.2) as gate:
+    async with gate_at(own_server.url, tmp_path / "spool", deadline=1.0) as gate:
         yield gate
 
 

@@ -75,21 +75,21 @@ async def test_a_whole_window_later_the_whole_amount_is_free(gate):
 
 
 async def test_there_is_no_second_helping_at_a_boundary(gate):
-    alice, window = caller(rate(20, 400)), 400
+    alice, window = caller(rate(20, 4_000)), 4_000
     while True:  # shortly before a multiple of the window, where a fixed window would end
         seconds, microseconds = await gate.valkey.call("TIME")
         into = (int(seconds) * 1000 + int(microseconds) // 1000) % window
-        if 360 <= into <= 385:
+        if 3_600 <= into <= 3_850:
             break
-        await asyncio.sleep(((375 - into) % window) / 1000)
+        await asyncio.sleep(((3_750 - into) % window) / 1000)
     assert await gate.admitted(25, alice) == 20
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.6)
     assert await gate.admitted(25, alice) == 0
 
 
 async def test_no_window_wherever_it_begins_holds_more_than_the_amount(gate):
     alice, amount, window = caller(rate(10, 200)), 10, 0.2
-    sent, answered, end = [], [], time.monotonic() + 1.3
+    sent, answered, end = [], [], time.monotonic() + 2.2
     while time.monotonic() < end:
         began = time.monotonic()
         if await gate.admits(alice):
@@ -97,7 +97,7 @@ async def test_no_window_wherever_it_begins_holds_more_than_the_amount(gate):
             answered.append(time.monotonic())
         await asyncio.sleep(0.001)
     assert all(answered[later] - sent[later - amount] > window - 0.002 for later in range(amount, len(sent)))
-    assert len(sent) >= amount * 5  # and it is not stricter than a window and a slot: six of them fit
+    assert len(sent) >= amount * 5  # and it is not stricter than a window and a slot: ten of them fit
 
 
 async def test_who_keeps_to_the_limit_is_not_refused(gate):
@@ -147,11 +147,12 @@ async def test_limits_on_tokens_count_tokens_and_not_requests(gate):
 
 
 async def test_a_burst_comes_at_once_and_then_evenly(gate):
-    alice = caller(rate(10, 1_000, burst=3))  # one each 100 ms
+    rule = rate(10, HOUR, burst=3)  # one each 360 s
+    alice = caller(rule)
     assert await gate.admitted(10, alice) == 3
     error = await gate.refusal(alice)
-    assert 0 < int(error.headers["retry-after-ms"]) <= 100
-    await asyncio.sleep(0.205)
+    assert 0 < int(error.headers["retry-after-ms"]) <= 360_000
+    await gate.valkey.call("HINCRBYFLOAT", lease_key(rule), "tat", -738_000)  # as if 2.05 of these had passed
     assert await gate.admitted(10, alice) == 2
 
 
@@ -291,14 +292,14 @@ async def test_a_lease_is_given_back_by_settling(gate):
 
 async def test_leases_of_a_killed_worker_expire(gate):
     slots = at_once(2)
+    began = time.monotonic()
     for request_id in ("killed-1", "killed-2"):
         keys = (f"tollgate:reservation:{request_id}", RESERVATIONS, COUNTED, lease_key(slots))
-        await gate.valkey.run(RESERVE, keys, request_id, 200, "lost", "c", 2)
+        await gate.valkey.run(RESERVE, keys, request_id, 1_000, "lost", "c", 2)
     assert not await gate.admits(caller(slots))
-    began = time.monotonic()
     while not await gate.admits(caller(slots)):
         await asyncio.sleep(0.005)
-    assert 0.1 < time.monotonic() - began < 1
+    assert 0.9 < time.monotonic() - began < 10
     assert b"killed-1" not in await gate.leases(slots)
 
 

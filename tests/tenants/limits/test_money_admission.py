@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -254,7 +255,7 @@ async def test_the_last_days_of_a_rolling_budget_count_together(till):
 
 
 async def test_an_increase_ends_by_itself_and_a_reset_begins_a_new_counter(till):
-    now = time()
+    now = datetime.now(UTC).replace(day=15, hour=12).timestamp()  # the month does not end meanwhile
     month = budget(1, increase=DOLLAR, increase_until=now + 60)
     await till.settle(await till.reserve(caller(month), 1.5, started_at=now), 1.5)
     with pytest.raises(BudgetExhausted):
