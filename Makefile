@@ -34,8 +34,8 @@ run: $(INSTALLED) ## set up and run everything on http://127.0.0.1:8080 (PORT, H
 test: $(INSTALLED_DEV) ## run all tests, in three processes, some of which wait; they start stores of their own (ARGS=...)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-fast: $(INSTALLED_DEV) ## run the tests that need neither stores nor processes, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/gateway -m "not stack and not stores and not django_db" $(ARGS)
+test-fast: $(INSTALLED_DEV) ## run the tests that need neither stores nor processes of their own, in three processes
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --ignore tests/gateway -m "not stack and not stores and not django_db" $(ARGS)
 
 test-agents: $(INSTALLED_DEV) ## let Claude Code and Codex, installed from npm, work through the gateway
 	$(BIN)/python -m pytest tests/agents $(ARGS)

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -22,23 +23,32 @@ def first_cells(heading: str) -> set[str]:
     return {name for row in rows for name in NAME.findall(row)}
 
 
-def logged_events(levels: frozenset[str]) -> Iterator[str]:
-    """The events of `log.warning("event", ...)` and so on."""
+@cache
+def logged_events() -> frozenset[tuple[str, str]]:
+    """The levels and events of `log.warning("event", ...)` and so on."""
+    return frozenset(_logged_events())
+
+
+def _logged_events() -> Iterator[tuple[str, str]]:
     for path in source_files():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
                     func=ast.Attribute(value=ast.Name(id="log"), attr=level), args=[ast.Constant(value=str(event)), *_]
-                ) if level in levels:
-                    yield event
+                ):
+                    yield level, event
+
+
+def events_of(levels: frozenset[str]) -> set[str]:
+    return {event for level, event in logged_events() if level in levels}
 
 
 def test_every_loud_event_is_documented():
-    assert sorted(set(logged_events(LOUD)) - first_cells("Logs")) == []
+    assert sorted(events_of(LOUD) - first_cells("Logs")) == []
 
 
 def test_every_documented_event_is_logged():
-    assert sorted(first_cells("Logs") - set(logged_events(LOUD | {"info"}))) == []
+    assert sorted(first_cells("Logs") - events_of(LOUD | {"info"})) == []
 
 
 def test_the_metrics_are_the_documented_ones():
