@@ -31,7 +31,7 @@ help: ## show this list
 run: $(INSTALLED) ## set up and run everything on http://127.0.0.1:8080 (PORT, HOST, WORKERS)
 	@exec $(BIN)/python manage.py up
 
-test: $(INSTALLED_DEV) ## run all tests, in three processes, some of which wait; they start stores of their own (ARGS=...)
+test: $(INSTALLED_DEV) ## run all tests, in three processes; they start stores of their own (ARGS=...)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(INSTALLED_DEV) ## run the tests that need neither stores nor processes of their own, in three processes

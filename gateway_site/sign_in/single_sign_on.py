@@ -30,7 +30,7 @@ CLAIMS = ("iss", "aud", "exp", "iat", "sub", "nonce")
 
 def nonce_of(state: str) -> str:
     """The nonce that belongs to a state, which is in one session and good for one answer."""
-    return salted_hmac("gateway_site.sign_in.single_sign_on", state).hexdigest()[:40]
+    return salted_hmac("gateway_site.single_sign_on", state).hexdigest()[:40]
 
 
 class Upstream(OpenIDConnectOAuth2Adapter):
