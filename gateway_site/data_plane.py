@@ -98,7 +98,7 @@ class DataPlaneHandler:
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, exchange: Exchange, match: ResolverMatch | None
     ) -> None:
-        patience = Patience(exchange, send)
+        patience = Patience(exchange, send, self.runtime.alarms)
         try:
             response = await self._answer(scope, receive, exchange, match)
         except GatewayError as error:
@@ -136,7 +136,7 @@ class DataPlaneHandler:
                 exchange.kept = Kept(body, scope["headers"])
         request = DataPlaneRequest(scope, body, exchange, self.runtime)
         request.resolver_match = match
-        watch = Departure(receive, exchange)
+        watch = Departure(receive, exchange, self.runtime.alarms)
         try:
             response = await match.func(request, *match.args, **match.kwargs)
         except (GatewayError, asyncio.CancelledError):
@@ -161,7 +161,7 @@ class DataPlaneHandler:
             # The generator is started before anything else is awaited, so that its `finally` is certain to run.
             first = await anext(body, b"")
             exchange.status = response.status_code
-            watch = Departure(receive, exchange)
+            watch = Departure(receive, exchange, self.runtime.alarms)
             try:
                 if not has_begun:
                     await send(

@@ -152,7 +152,7 @@ class Asking:
 
     async def _ask_within_time(self, outbound: Outbound, policy_falls_back: bool) -> Result:
         call = self._call
-        async with asyncio.timeout(self._seconds(outbound)):
+        with call.upstreams.alarms.within(self._seconds(outbound)):
             upstream, content, stream = await self._open(outbound)
         number = b"%d" % self.record.number
         fixed = (*call.headers, (b"x-tollgate-attempts", number), *outbound.deployment.response_headers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
+from gateway_site.infra.alarms import Alarms
 from providers.canonical.usage import Usage
 from providers.transport import Transport
 from routing.account import Account
@@ -39,6 +40,7 @@ class Upstreams(Protocol):
     transport: Transport
     health: HealthBoard
     gates: Gates
+    alarms: Alarms
 
     async def take_slot(self, deployment: LiveDeployment) -> bool:
         """Take the slot of a half-open breaker, among all workers."""

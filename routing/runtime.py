@@ -14,6 +14,7 @@ from django.db import DatabaseError
 
 from gateway_site import __version__
 from gateway_site.infra import valkey
+from gateway_site.infra.alarms import Alarms
 from gateway_site.infra.postgres import CHECK_SECONDS, PostgresWatch
 from gateway_site.infra.secrets import SecretUnreadable, decrypt
 from gateway_site.infra.telemetry import config_revision
@@ -77,6 +78,7 @@ class Runtime:
         self.valkey = HotValkey(valkey_url, scripts=(*SCRIPTS, *HEALTH_SCRIPTS, REPORT))
         self.transport = Transport()
         self.gates = Gates()
+        self.alarms = Alarms()
         self.postgres = PostgresWatch()
         self.spool = Spool(state_dir / "spool", self.worker)
         self.admission = Admission(self.valkey, self.spool, cache_size=cache_size)

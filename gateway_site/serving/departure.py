@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
+from gateway_site.infra.alarms import Alarm, Alarms
 from routing.exchange import Exchange
 
 type Receive = Callable[[], Awaitable[Any]]
@@ -20,18 +21,19 @@ class Departure:
     what the upstream reports of its usage is known in the end.
     """
 
-    __slots__ = ("_exchange", "_handle", "_receive", "_task", "_watcher")
+    __slots__ = ("_alarm", "_alarms", "_exchange", "_receive", "_task", "_watcher")
 
-    def __init__(self, receive: Receive, exchange: Exchange) -> None:
+    def __init__(self, receive: Receive, exchange: Exchange, alarms: Alarms) -> None:
         self._receive = receive
         self._exchange = exchange
+        self._alarms = alarms
         self._task = asyncio.current_task()
         self._watcher: asyncio.Task[Any] | None = None
-        self._handle = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._watch)
+        self._alarm: Alarm = alarms.set(WATCH_AFTER_SECONDS, self._watch)
 
     def stop(self) -> None:
         """Stop watching."""
-        self._handle.cancel()
+        self._alarm.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 
@@ -51,6 +53,6 @@ class Departure:
         rest = exchange.left_at + DRAIN_SECONDS - now
         drains = exchange.route is not None and exchange.route.facts.on_disconnect == "drain"
         if drains and exchange.generating and rest > 0:
-            self._handle = asyncio.get_running_loop().call_later(rest, self._task.cancel)
+            self._alarm = self._alarms.set(rest, self._task.cancel)
         else:
             self._task.cancel()

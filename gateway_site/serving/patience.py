@@ -11,6 +11,7 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 
+from gateway_site.infra.alarms import Alarm, Alarms
 from gateway_site.serving.answer_headers import stream_headers
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
@@ -26,19 +27,20 @@ EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 class Patience:
     """Begins the answer of a streamed request when its upstream takes long."""
 
-    __slots__ = ("_exchange", "_handle", "_pinging", "_seconds", "_send", "has_begun")
+    __slots__ = ("_alarm", "_alarms", "_exchange", "_pinging", "_seconds", "_send", "has_begun")
 
-    def __init__(self, exchange: Exchange, send: Send, *, seconds: float = PING_SECONDS) -> None:
+    def __init__(self, exchange: Exchange, send: Send, alarms: Alarms, *, seconds: float = PING_SECONDS) -> None:
         self._seconds = seconds
         self._exchange = exchange
         self._send = send
+        self._alarms = alarms
         self._pinging: asyncio.Task[None] | None = None
         self.has_begun = False
-        self._handle = asyncio.get_running_loop().call_later(seconds, self._begin)
+        self._alarm: Alarm = alarms.set(seconds, self._begin)
 
     def stop(self) -> None:
         """Send no more pings: a task that is cancelled sends nothing any more."""
-        self._handle.cancel()
+        self._alarm.cancel()
         if self._pinging is not None:
             self._pinging.cancel()
 
@@ -61,7 +63,7 @@ class Patience:
     def _begin(self) -> None:
         facts = self._exchange.facts
         if facts is None:  # its body is still on its way
-            self._handle = asyncio.get_running_loop().call_later(self._seconds, self._begin)
+            self._alarm = self._alarms.set(self._seconds, self._begin)
         elif facts.is_stream and DIALECTS[self._exchange.dialect].ping:
             self._pinging = asyncio.create_task(self._ping())
             self._pinging.add_done_callback(_forget_outcome)

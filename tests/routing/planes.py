@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gateway_site.data_plane import DataPlaneHandler, warm_up
+from gateway_site.infra.alarms import Alarms
 from gateway_site.infra.logging import AccessLog
 from providers.canonical.inbound import Operation
 from providers.canonical.seals import SealBox
@@ -211,6 +212,7 @@ class Plane:
             worker="w",
             health=HealthBoard("w"),
             gates=Gates(),
+            alarms=Alarms(),
             seal_box=lambda tenant_id: SealBox([b"secret"], tenant_id),
             take_slot=self._take_slot,
             give_back_slot=lambda deployment: deployment.health.breaker.give_back_slot(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway_site.infra.alarms import Alarms
 from gateway_site.serving import departure
 from gateway_site.serving.departure import Departure
 from routing.exchange import Exchange
@@ -44,7 +45,7 @@ def never() -> bool:
 
 async def work(exchange: Exchange, receive: Callable[[], Awaitable[Any]], *, until: Callable[[], bool] = never) -> bool:
     """Work as a request does; return whether it could end."""
-    watch = Departure(receive, exchange)
+    watch = Departure(receive, exchange, Alarms())
     try:
         while not until():
             await asyncio.sleep(0.001)

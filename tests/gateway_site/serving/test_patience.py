@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway_site.infra.alarms import Alarms
 from gateway_site.serving.patience import Patience
 from providers.canonical.inbound import Facts, Operation
 from providers.dialects.anthropic_messages.wire import CHAT as MESSAGES
@@ -38,7 +39,7 @@ def waiting(operation: Operation = CHAT, *, is_stream: bool = True) -> tuple[Cli
     exchange.operation = operation
     exchange.facts = Facts(model="m", size=1, is_stream=is_stream)
     client = Client()
-    return client, Patience(exchange, client.send, seconds=SOON)
+    return client, Patience(exchange, client.send, Alarms(), seconds=SOON)
 
 
 @pytest.mark.parametrize(("operation", "ping"), [(CHAT, b": ping\n\n"), (MESSAGES, b"event: ping\n")])
@@ -112,7 +113,7 @@ async def test_an_upstreams_own_400_keeps_its_code(operation, code):
 async def test_a_question_that_takes_long_to_come_is_waited_for_and_then_pinged():
     exchange = Exchange("POST", "/v1/x", ())
     client = Client()
-    patience = Patience(exchange, client.send, seconds=SOON)
+    patience = Patience(exchange, client.send, Alarms(), seconds=SOON)
     await asyncio.sleep(SOON * 2.5)
     assert client.messages == []
     exchange.operation, exchange.facts = CHAT, Facts(model="m", size=1, is_stream=True)
@@ -131,7 +132,7 @@ async def test_one_that_is_stopped_before_its_head_was_sent_has_not_begun():
     exchange = Exchange("POST", "/v1/x", ())
     exchange.operation, exchange.facts = CHAT, Facts(model="m", size=1, is_stream=True)
     client = Full()
-    patience = Patience(exchange, client.send, seconds=0.01)
+    patience = Patience(exchange, client.send, Alarms(), seconds=0.01)
     await asyncio.sleep(0.03)
     patience.stop()
     await asyncio.sleep(0)
