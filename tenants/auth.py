@@ -6,6 +6,7 @@ unknown ones get 503: our own outage is never a 401.
 """
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -52,6 +53,7 @@ class Authenticator:
     ) -> None:
         self._valkey = valkey
         self._peppers = tuple(peppers)
+        self._salt = os.urandom(16)
         self._cache: OrderedDict[bytes, _Entry] = OrderedDict()
         self._unknown: OrderedDict[bytes, _Entry] = OrderedDict()  # apart: guessed keys must not push out real ones
         self._cache_size = cache_size
@@ -68,12 +70,12 @@ class Authenticator:
                 "No API key was sent. Send it as 'Authorization: Bearer …', 'x-api-key' or 'x-goog-api-key'.",
                 code="missing_api_key",
             )
-        inner = keys.sha256(secret)
-        entry = self._cache.get(inner) or self._unknown.get(inner)
+        mark = keys.mark(secret, self._salt)
+        entry = self._cache.get(mark) or self._unknown.get(mark)
         if entry is not None and entry.fresh_until > monotonic():
             principal = entry.principal
         else:
-            principal = await self._look_up(inner, entry)
+            principal = await self._look_up(mark, secret, entry)
         return _admit(principal)
 
     def forget(self, tenant_id: int | None = None) -> None:
@@ -86,15 +88,15 @@ class Authenticator:
             if tenant_id is None or entry.principal is None or entry.principal.tenant_id == tenant_id:
                 entry.fresh_until = min(entry.fresh_until, now)  # kept for when no store can be asked
 
-    async def _look_up(self, inner: bytes, known: _Entry | None) -> Principal | None:
+    async def _look_up(self, mark: bytes, secret: str, known: _Entry | None) -> Principal | None:
         stale = _outliving(known)
         if stale is not None and self._rest_until > monotonic():
             return stale
-        task = self._loading.get(inner)
+        task = self._loading.get(mark)
         if task is None:
-            task = asyncio.create_task(self._load(inner))
-            self._loading[inner] = task
-            task.add_done_callback(lambda done: self._loaded(inner, done))
+            task = asyncio.create_task(self._load(mark, secret))
+            self._loading[mark] = task
+            task.add_done_callback(lambda done: self._loaded(mark, done))
         try:
             async with asyncio.timeout(UNKNOWN_PATIENCE_SECONDS if stale is None else PATIENCE_SECONDS):
                 return await asyncio.shield(task)
@@ -109,17 +111,17 @@ class Authenticator:
                 retry_after_seconds=2,
             ) from None
 
-    def _loaded(self, inner: bytes, task: "asyncio.Task[Principal | None]") -> None:
-        del self._loading[inner]
+    def _loaded(self, mark: bytes, task: "asyncio.Task[Principal | None]") -> None:
+        del self._loading[mark]
         if not task.cancelled():
             task.exception()
 
-    async def _load(self, inner: bytes) -> Principal | None:
+    async def _load(self, mark: bytes, secret: str) -> Principal | None:
         generation = self._generation
-        digests = [keys.digest_of_sha256(inner, pepper.value) for pepper in self._peppers]
+        digests = [keys.digest(secret, pepper.value) for pepper in self._peppers]
         principal = await self._load_shared(digests)
         if generation == self._generation:
-            self._remember(inner, principal)
+            self._remember(mark, principal)
         return principal
 
     async def _load_shared(self, digests: list[str]) -> Principal | None:
@@ -147,13 +149,13 @@ class Authenticator:
         with suppress(StoreUnavailable, ScriptFailed):
             await self._valkey.run(STORE_PRINCIPAL, names, generation, _encode(principal), lifetime)
 
-    def _remember(self, inner: bytes, principal: Principal | None) -> None:
+    def _remember(self, mark: bytes, principal: Principal | None) -> None:
         lifetime = self._cache_seconds if principal is not None else min(NEGATIVE_SECONDS, self._cache_seconds)
         if principal is None:
-            self._cache.pop(inner, None)
+            self._cache.pop(mark, None)
         cache = self._unknown if principal is None else self._cache
-        cache[inner] = _Entry(principal, monotonic() + lifetime)
-        cache.move_to_end(inner)
+        cache[mark] = _Entry(principal, monotonic() + lifetime)
+        cache.move_to_end(mark)
         while len(cache) > self._cache_size:
             cache.popitem(last=False)
 
