@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from routing.snapshot import LiveDeployment, LiveRoute
     from tenants.principal import Principal
 
+LOW_62_BITS = (1 << 62) - 1
 _CORRELATION = re.compile(rb"[A-Za-z0-9_.:/+=@-]{1,128}\Z")
 
 
@@ -45,8 +46,9 @@ def _dialect_of_path(path: str) -> str:
 
 def make_request_id() -> str:
     """Return 32 hexadecimal digits that sort by time (UUID version 7)."""
-    milliseconds, high, low = time_ns() // 1_000_000, random.getrandbits(12), random.getrandbits(62)
-    return f"{milliseconds:012x}7{high:03x}{0b10 << 62 | low:016x}"
+    chance = random.getrandbits(74)
+    bits = (time_ns() // 1_000_000) << 80 | 7 << 76 | (chance >> 62) << 64 | 0b10 << 62 | chance & LOW_62_BITS
+    return f"{bits:032x}"
 
 
 class AttemptRecord(msgspec.Struct, kw_only=True):

@@ -337,7 +337,7 @@ class Admission:
         The command is on its way before the first await, so a cancelled caller has settled all the same; what Valkey
         does not acknowledge is spooled to disk and replayed. Either way nothing is lost when this returns.
         """
-        return await self._acknowledgement(event, self._begin_settle(reservation, event, tokens))
+        return await self._acknowledgement(event, self._begin_settle(reservation, event, to_nanos(event.cost), tokens))
 
     async def settle_soon(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> UsageEvent:
         """The same, but for waiting until Valkey says so, where that could tell nothing new.
@@ -345,8 +345,9 @@ class Admission:
         What has left this process is settled, if the process is killed now; what Valkey refuses or never answers is
         spooled as ever. Only a cost beyond what a hard budget holds may be billed otherwise than it is told.
         """
-        acknowledged = self._begin_settle(reservation, event, tokens)
-        if acknowledged is not None and reservation.covers(to_nanos(event.cost), event.currency):
+        cost = to_nanos(event.cost)
+        acknowledged = self._begin_settle(reservation, event, cost, tokens)
+        if acknowledged is not None and reservation.covers(cost, event.currency):
             if not self._valkey.is_flushed:
                 await asyncio.sleep(0)  # commands of one turn of the event loop leave at its end
             if self._valkey.is_flushed:
@@ -362,10 +363,11 @@ class Admission:
             return decode((await asyncio.shield(task)).event)
         return event
 
-    def _begin_settle(self, reservation: Reservation, event: UsageEvent, tokens: int) -> asyncio.Future[Reply] | None:
+    def _begin_settle(
+        self, reservation: Reservation, event: UsageEvent, cost: int, tokens: int
+    ) -> asyncio.Future[Reply] | None:
         """Send it; None: it is on disk."""
         self.active.pop(reservation.request_id, None)
-        cost = to_nanos(event.cost)
         if self._local is not None:
             self._local.release(reservation.holds, cost=cost, currency=event.currency)
         settle = SpooledSettle(
