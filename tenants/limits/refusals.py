@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import time
 from typing import NamedTuple
 
@@ -15,10 +16,9 @@ SCOPE_WORDS = {"tenant": "tenant", "project": "project", "api_key": "API key"}
 PERIOD_WORDS = {"day": "a day", "week": "a week", "month": "a month", "quarter": "a quarter", "total": "in total"}
 ANTHROPIC = "anthropic_messages"
 RETRY_SECONDS = 2
-OPENAI_NAMES = {
-    kind: tuple(b"x-ratelimit-%b-%b" % (what, kind.encode()) for what in (b"limit", b"remaining", b"reset"))
-    for kind in ("requests", "tokens", "concurrency")
-}
+KINDS, TOLD = (b"requests", b"tokens", b"concurrency"), (b"limit", b"remaining", b"reset")
+OPENAI_NAMES = {kind.decode(): tuple(b"x-ratelimit-%b-%b" % (what, kind) for what in TOLD) for kind in KINDS}
+ANTHROPIC_NAMES = {kind.decode(): tuple(b"anthropic-ratelimit-%b-%b" % (kind, what) for what in TOLD) for kind in KINDS}
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -33,9 +33,8 @@ class Tightest(NamedTuple):
 
 def limit_headers(dialect: str, rates: Sequence[Tightest]) -> Headers:
     """Return the tightest rates in the names that the dialect's SDKs read."""
-    if dialect == ANTHROPIC:
-        return tuple(pair for rate in rates for pair in _anthropic(rate))
-    return _openai(rates[0]) if len(rates) == 1 else tuple([pair for rate in rates for pair in _openai(rate)])
+    of_rate = _anthropic if dialect == ANTHROPIC else _openai
+    return tuple([pair for rate in rates for pair in of_rate(rate)])
 
 
 def _openai(rate: Tightest) -> Headers:
@@ -49,13 +48,19 @@ def _openai(rate: Tightest) -> Headers:
 
 
 def _anthropic(rate: Tightest) -> Headers:
-    start = b"anthropic-ratelimit-" + rate.rule.kind.encode()
-    reset = datetime.fromtimestamp(int(time() + -(-rate.reset_ms // 1000)), UTC)
+    rule, remaining, reset_ms = rate
+    limit, left, reset = ANTHROPIC_NAMES[rule.kind]
     return (
-        (start + b"-limit", b"%d" % rate.rule.amount),
-        (start + b"-remaining", b"%d" % max(0, rate.remaining)),
-        (start + b"-reset", reset.isoformat().replace("+00:00", "Z").encode()),
+        (limit, b"%d" % rule.amount),
+        (left, b"%d" % (remaining if remaining > 0 else 0)),
+        (reset, _moment(int(time() + -(-reset_ms // 1000)))),
     )
+
+
+@lru_cache(maxsize=1024)
+def _moment(seconds: int) -> bytes:
+    """Return a second since 1970 as RFC 3339 has it; most requests of a second are told the same few."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z").encode()
 
 
 def rate_refusal(rule: Rule, retry_after_ms: int, *, dialect: str, tokens: int) -> RateLimited:
