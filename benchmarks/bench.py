@@ -21,13 +21,14 @@ class Effort:
     """How long and how often."""
 
     repeats: int
+    bursts: int  # of streams that start at once, in each repeat
     warm_up_seconds: float
     closed_seconds: float
     open_seconds: float
 
 
-FULL = Effort(repeats=3, warm_up_seconds=1.0, closed_seconds=3.0, open_seconds=15.0)
-QUICK = Effort(repeats=1, warm_up_seconds=0.5, closed_seconds=1.0, open_seconds=3.0)
+FULL = Effort(repeats=3, bursts=9, warm_up_seconds=1.0, closed_seconds=3.0, open_seconds=15.0)
+QUICK = Effort(repeats=1, bursts=2, warm_up_seconds=0.5, closed_seconds=1.0, open_seconds=3.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
