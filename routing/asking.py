@@ -210,7 +210,11 @@ class Asking:
         self._upstream = upstream
         between_tokens = route.between_tokens_timeout or outbound.deployment.provider.timeouts.between_tokens
         guard = StallGuard(
-            upstream, call.exchange, between_tokens=between_tokens, deadline=monotonic() + call.seconds_left()
+            upstream,
+            call.exchange,
+            call.upstreams.alarms,
+            between_tokens=between_tokens,
+            deadline=monotonic() + call.seconds_left(),
         )
         body = relay(stream, call.account, outbound, guard, self)
         response = EventStreamResponse(200, answer_pairs(outbound, upstream, fixed), body)

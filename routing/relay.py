@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from gateway_site.infra import telemetry
+from gateway_site.infra.alarms import Alarm, Alarms
 from gateway_site.infra.tallies import Level
 from providers.canonical.usage import Usage
 from providers.dialects.watch import Watch
@@ -102,7 +103,7 @@ async def relay(
             yield ready
         while not watch.is_finished and watch.error is None:
             guard.waiting_since = monotonic()
-            while (data := await _next_chunk(stream)) is None:
+            while (data := await _next_chunk(stream, guard.alarms)) is None:
                 since, guard.waiting_since = guard.waiting_since, 0.0
                 pinged_at = monotonic()
                 yield watch.ping()
@@ -149,12 +150,12 @@ async def relay(
         yield outbound.fail(watch, error)
 
 
-async def _next_chunk(stream: Stream) -> bytes | None:
+async def _next_chunk(stream: Stream, alarms: Alarms) -> bytes | None:
     """Return what comes next, nothing at the end; None when the client has waited so long that it needs a sign of life."""
     if not stream.watch.needs_pings:
         return await stream.upstream.read_chunk()
     try:
-        async with asyncio.timeout(PING_SECONDS):
+        with alarms.within(PING_SECONDS):
             return await stream.upstream.read_chunk()
     except TimeoutError:
         return None
@@ -167,32 +168,34 @@ def _cut() -> GatewayError:
 class StallGuard:
     """Breaks the upstream's connection when it says nothing for too long, or goes on for too long.
 
-    One timer per stream, set again only when it fires: a chunk costs two assignments. A client that reads slowly is not
+    One alarm per stream, set again only when it goes off: a chunk costs two assignments. A client that reads slowly is not
     the upstream's silence: time counts only while we wait for the upstream. When the whole time is over while we wait for
     the client, it is the client that is given up.
     """
 
     __slots__ = (
+        "_alarm",
         "_between",
         "_deadline",
         "_exchange",
-        "_handle",
-        "_loop",
         "_task",
         "_upstream",
+        "alarms",
         "error",
         "is_out_of_time",
         "waiting_since",
     )
 
-    def __init__(self, upstream: Upstream, exchange: Exchange, *, between_tokens: float, deadline: float) -> None:
+    def __init__(
+        self, upstream: Upstream, exchange: Exchange, alarms: Alarms, *, between_tokens: float, deadline: float
+    ) -> None:
         self._upstream = upstream
         self._exchange = exchange
         self._between = between_tokens
         self._deadline = deadline  # of the monotonic clock
-        self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._task: asyncio.Task[Any] | None = None
+        self.alarms = alarms
         self.waiting_since = 0.0
         self.is_out_of_time = False  # the request's time is over, or it was stopped: not the upstream's fault
         self.error: GatewayError | None = None
@@ -204,8 +207,8 @@ class StallGuard:
 
     def stop(self) -> None:
         """End watching."""
-        if self._handle is not None:
-            self._handle.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def break_off(self, error: GatewayError) -> None:
         """Break it for a reason that is nobody's fault."""
@@ -221,8 +224,7 @@ class StallGuard:
             self.is_out_of_time = True
             self._give_up("The answer took longer than it may.")
         else:
-            pause = min(self._between - silent, self._deadline - now)
-            self._handle = self._loop.call_later(max(pause, 0.01), self._check)
+            self._alarm = self.alarms.set(min(self._between - silent, self._deadline - now), self._check)
 
     def _give_up(self, message: str) -> None:
         self.error = UpstreamTimeout(message)
