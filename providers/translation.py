@@ -33,7 +33,7 @@ class TranslatedStream(Watch):
 
     __slots__ = ("_last", "_reader", "_tools", "writer")
 
-    needs_pings = True
+    needs_pings = is_slow = True
 
     def __init__(self, reader: EventReader, tools: ToolNames | None, writer: EventWriter) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Passing an upstream's stream on, as it came or translated, settled before its last frame leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from gateway_site.infra.tallies import Level
 from providers.canonical.usage import Usage
 from providers.dialects.watch import Watch
 from providers.transport import TransportError, Upstream, UpstreamBroken
-from providers.wire.sse import FrameSplitter, count_events
+from providers.wire.sse import FrameSplitter, count_events, frames
 from routing.account import Account
 from routing.exchange import Exchange
 from routing.outbound import Outbound
@@ -38,6 +38,7 @@ class Stream:
     watch: Watch
     splitter: FrameSplitter
     held: bytes = b""  # what has come and was not passed on yet
+    later: bytes = b""  # whole frames that came with it, which nobody has looked at yet
 
 
 class FailedEarly(UpstreamFailed):
@@ -59,7 +60,7 @@ async def hold_until_content(stream: Stream) -> None:
         data = await stream.upstream.read_chunk()
         if not data:
             break
-        stream.held += watch.observe(stream.splitter.feed(data))
+        _observe_until_content(stream, stream.splitter.feed(data))
         if len(stream.held) + len(stream.splitter.rest) > MOST_HELD_BYTES:
             raise UpstreamBroken("the stream has no content in its first megabytes")
     if watch.error is not None and not watch.has_content:
@@ -68,12 +69,35 @@ async def hold_until_content(stream: Stream) -> None:
         raise UpstreamBroken("the stream ended before its first content")
 
 
+def _observe_until_content(stream: Stream, data: bytes) -> None:
+    """Look at whole frames, where that takes long only up to the first content: its reader need not wait for the rest."""
+    watch = stream.watch
+    if not watch.is_slow:
+        stream.held += watch.observe(data)
+        return
+    start = 0
+    for frame in frames(data):
+        stream.held += watch.observe(frame)
+        start += len(frame)
+        if watch.has_content or watch.is_finished or watch.error:
+            break
+    stream.later = data[start:]
+
+
+def _what_is_there(stream: Stream) -> Iterator[bytes]:
+    """Yield what was held back, then what the frames behind it become."""
+    held, stream.held = stream.held, b""
+    yield held
+    later, stream.later = stream.later, b""
+    yield stream.watch.observe(later) if later else b""
+
+
 _open: dict[Exchange, tuple[Stream, "StallGuard"]] = {}
 
 
 def buffered_bytes() -> int:
     """Return how much of their upstreams' answers this worker's streams hold back at the moment."""
-    return sum(len(stream.held) + len(stream.splitter.rest) for stream, _ in _open.values())
+    return sum(len(stream.held) + len(stream.later) + len(stream.splitter.rest) for stream, _ in _open.values())
 
 
 def break_off(exchange: Exchange, error: GatewayError) -> bool:
@@ -96,11 +120,11 @@ async def relay(
     _open[exchange] = (stream, guard)
     guard.start()
     try:
-        ready, stream.held = stream.held, b""
-        if ready:
-            exchange.frames += count_events(ready)
-            exchange.answer_size += len(ready)
-            yield ready
+        for ready in _what_is_there(stream):
+            if ready:
+                exchange.frames += count_events(ready)
+                exchange.answer_size += len(ready)
+                yield ready
         while not watch.is_finished and watch.error is None:
             guard.waiting_since = monotonic()
             while (data := await _next_chunk(stream, guard.alarms)) is None:

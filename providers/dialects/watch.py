@@ -20,6 +20,7 @@ class Watch(ABC):
     __slots__ = ("error", "error_code", "has_content", "is_finished", "is_usage_final", "usage")
 
     needs_pings = False  # True: through a long silence somebody has to tell the client that we live
+    is_slow = False  # True: a frame takes so long that those before it should not wait for it
 
     def __init__(self) -> None:
         self.usage: Usage = NOTHING_REPORTED

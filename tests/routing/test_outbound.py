@@ -391,6 +391,36 @@ async def test_a_stream_that_breaks_before_its_content_is_let_go_and_asked_again
     assert (plane.record.outcome, plane.record.output_tokens) == ("served", 3)
 
 
+def text_delta(text: str) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+
+
+@pytest.mark.parametrize("ending", ["whole", "broken"])
+async def test_the_first_content_does_not_wait_for_what_came_with_it(make_plane, ending: str):
+    frames = STREAM.replace(events(text_delta(SAID)), events(*map(text_delta, ("One, ", "two.", " Three."))))
+    packet = frames if ending == "whole" else frames.partition(b"event: content_block_stop")[0]
+    upstream = FakeUpstream(200, EVENTS, packet + b"event: cut in the mid")
+    plane = make_plane({"a": "anthropic_messages"}, {"a": [upstream]})
+    answer = await plane.ask(CHAT, {**ASKED, "stream": True})
+    sent = [data async for data in answer.body]
+    assert b"One, " in sent[0]
+    assert b"two." not in sent[0]
+    assert b'two."' in sent[1]
+    assert b" Three." in sent[1]
+    assert plane.record.outcome == ("served" if ending == "whole" else "cut")
+
+
+async def test_an_error_right_behind_the_first_content_cuts_the_answer(make_plane):
+    failure = {"type": "error", "error": {"type": "overloaded_error", "message": "Busy."}}
+    packet = STREAM.partition(b"event: content_block_stop")[0] + events(failure)
+    plane = make_plane({"a": "anthropic_messages"}, {"a": [FakeUpstream(200, EVENTS, packet)]})
+    answer = await plane.ask(CHAT, {**ASKED, "stream": True})
+    sent = [data async for data in answer.body]
+    assert SAID.encode() in sent[0]
+    assert b"Busy." in sent[-1]
+    assert plane.record.outcome == "cut"
+
+
 async def test_a_client_that_leaves_takes_its_upstream_and_its_reservation_along(make_plane):
     class Silent(FakeUpstream):
         async def read_chunk(self) -> bytes:
