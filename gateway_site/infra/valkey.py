@@ -125,6 +125,11 @@ class HotValkey:
         """Whether all that was sent has left this process: Valkey gets it, if the process is killed now."""
         return self._protocol is not None and self._protocol.is_flushed
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is connected without TLS, where the kernel has what was written."""
+        return self._protocol is not None and self._protocol.is_plain
+
     async def open(self) -> None:
         """Connect once, waiting for it at most CONNECT_SECONDS, and keep connecting in the background from then on."""
         try:
@@ -145,11 +150,14 @@ class HotValkey:
         if protocol is not None:
             protocol.close()
 
-    def call(self, *command: bytes | str | int) -> asyncio.Future[Reply]:
-        """Send one command; the future brings the reply, or StoreUnavailable, or ScriptFailed."""
+    def call(self, *command: bytes | str | int, has_more: bool = False) -> asyncio.Future[Reply]:
+        """Send one command; the future brings the reply, or StoreUnavailable, or ScriptFailed.
+
+        One that has more behind it leaves with the next of this turn of the event loop.
+        """
         if self._protocol is None:
             raise StoreUnavailable("Valkey is not connected.")
-        return self._protocol.send(_pack(command))
+        return self._protocol.send(_pack(command), has_more=has_more)
 
     async def run(
         self,
@@ -247,6 +255,7 @@ class _Protocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
         self._outgoing: list[bytes] = []
+        self._is_flush_due = False  # at the end of this turn of the loop
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._transport: asyncio.Transport | None = None
         self._socket = -1  # to write to past the event loop; -1: TLS, which has to be asked
@@ -260,6 +269,11 @@ class _Protocol(asyncio.Protocol):
         return self._transport is not None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the kernel has what was written: TLS keeps some to itself."""
+        return self._socket >= 0
+
+    @property
     def is_flushed(self) -> bool:
         """Whether the kernel has all that was sent; with TLS nobody can say."""
         return self._socket >= 0 and not (self._outgoing or self._transport.get_write_buffer_size())  # type: ignore[union-attr]
@@ -269,18 +283,17 @@ class _Protocol(asyncio.Protocol):
         if transport.get_extra_info("ssl_object") is None:
             self._socket = transport.get_extra_info("socket").fileno()
 
-    def send(self, packed: bytes) -> asyncio.Future[Reply]:
+    def send(self, packed: bytes, *, has_more: bool = False) -> asyncio.Future[Reply]:
         """Send a command: at once, or at the end of this turn of the loop where others are under way."""
         if self._transport is None:
             raise StoreUnavailable("Valkey closed the connection.")
-        if not (self._waiting or self._outgoing):
-            self._write(packed)
-        else:
-            if not self._outgoing:
-                self._loop.call_soon(self._flush)
-            self._outgoing.append(packed)
-            if len(self._outgoing) >= MOST_AT_ONCE:
-                self._flush()
+        is_quiet = len(self._waiting) == len(self._outgoing)  # nothing that has left waits for its reply
+        self._outgoing.append(packed)
+        if len(self._outgoing) >= MOST_AT_ONCE or (is_quiet and not has_more):
+            self._flush()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush_due)
         if not self._waiting:
             self._progressed_at = self._loop.time()
             if self._watch is None:
@@ -319,6 +332,10 @@ class _Protocol(asyncio.Protocol):
         self._reason = "closed"
         if self._transport is not None:
             self._transport.abort()
+
+    def _flush_due(self) -> None:
+        self._is_flush_due = False
+        self._flush()
 
     def _flush(self) -> None:
         if self._transport is not None and self._outgoing:

@@ -53,6 +53,41 @@ async def test_commands_of_one_turn_leave_in_one_packet():
         assert len(packets) == 2
 
 
+async def test_a_command_that_has_more_behind_it_leaves_with_the_next():
+    async with (
+        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
+        opened(url) as connection,
+    ):
+        first = connection.call("ECHO", 1, has_more=True)
+        assert not connection.is_flushed
+        second = connection.call("ECHO", 2)
+        assert connection.is_flushed
+        await asyncio.gather(first, second)
+        assert len(packets) == 1
+
+
+async def test_it_waits_for_no_next_one_beyond_its_turn():
+    async with (
+        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
+        opened(url) as connection,
+    ):
+        alone = connection.call("ECHO", 1, has_more=True)
+        await asyncio.sleep(0)
+        assert connection.is_flushed
+        await alone
+        assert len(packets) == 1
+
+
+async def test_behind_others_it_leaves_with_them():
+    async with (
+        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
+        opened(url) as connection,
+    ):
+        calls = [connection.call("ECHO", 0), connection.call("ECHO", 1, has_more=True), connection.call("ECHO", 2)]
+        await asyncio.gather(*calls)
+        assert [packet.count(b"ECHO") for packet in packets] in ([1, 2], [3])  # they may be read at once
+
+
 async def test_replies_come_to_those_who_asked(valkey_url):
     async with opened(valkey_url) as connection:
         calls = [connection.call("ECHO", f"{number}" * (number % 50 + 1)) for number in range(2_000)]
