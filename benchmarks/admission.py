@@ -14,6 +14,7 @@ import uvloop
 
 from gateway_site.infra.valkey import HotValkey
 from tenants.limits.admission import COUNTED, SCRIPTS, USAGE_STREAM, Admission, Request
+from tenants.limits.journal import Journal
 from tenants.limits.spool import Spool
 from tenants.principal import BudgetRule, Principal, Rule
 from tenants.usage_event import UsageEvent, encode
@@ -80,7 +81,7 @@ async def ask(admission: Admission, number: int) -> None:
         if_lost=encode(event_of(request_id, [])),
     )
     reservation = await admission.reserve(PRINCIPAL, request)
-    await admission.settle(reservation, event_of(request_id, reservation.counters("USD")), tokens=290)
+    await admission.settle_soon(reservation, event_of(request_id, reservation.counters("USD")), tokens=290)
 
 
 async def measure(valkey_url: str, requests: int) -> float:
@@ -89,7 +90,7 @@ async def measure(valkey_url: str, requests: int) -> float:
         valkey = HotValkey(valkey_url, scripts=SCRIPTS)
         await valkey.open()
         await valkey.call("SET", COUNTED, "1")
-        admission = Admission(valkey, Spool(Path(folder), "bench"))
+        admission = Admission(valkey, Spool(Path(folder), "bench"), Journal(Path(folder), "bench"))
         numbers = iter(range(requests + AT_ONCE))
 
         async def work() -> None:
@@ -99,6 +100,8 @@ async def measure(valkey_url: str, requests: int) -> float:
         await ask(admission, next(numbers))
         started = time.process_time()
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        while not admission.is_idle:
+            await asyncio.sleep(0.001)
         spent = time.process_time() - started
         await valkey.call("DEL", USAGE_STREAM)
         await valkey.aclose()

@@ -44,6 +44,7 @@ from tenants import keys
 from tenants.announcements import CHANNEL as PRINCIPALS_CHANNEL
 from tenants.auth import GENERATION_KEY, Authenticator
 from tenants.limits.admission import SCRIPTS, Admission
+from tenants.limits.journal import Journal
 from tenants.limits.spool import Spool
 
 log = structlog.get_logger("tollgate.runtime")
@@ -81,7 +82,8 @@ class Runtime:
         self.alarms = Alarms()
         self.postgres = PostgresWatch()
         self.spool = Spool(state_dir / "spool", self.worker)
-        self.admission = Admission(self.valkey, self.spool, cache_size=cache_size)
+        self.journal = Journal(state_dir / "spool", self.worker)
+        self.admission = Admission(self.valkey, self.spool, self.journal, cache_size=cache_size)
         self.admission.peers = self.peers
         self.admission.count_budgets = self._count_budgets
         self._counting: asyncio.Task[int] | None = None  # of what was spent, when Valkey has come up empty
@@ -140,6 +142,8 @@ class Runtime:
         await self.postgres.aclose()
         await self.transport.aclose()
         await self.valkey.aclose()
+        if self.admission.is_idle:
+            self.journal.close()
 
     async def take_slot(self, deployment: LiveDeployment) -> bool:
         """Take the slot of a half-open breaker: first of this worker, then among all of them."""

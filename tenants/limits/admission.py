@@ -32,6 +32,7 @@ from tenants.limits.charges import (
     prepare,
     settle_arguments,
 )
+from tenants.limits.journal import Journal
 from tenants.limits.local import LocalLimits
 from tenants.limits.money import from_nanos, to_nanos
 from tenants.limits.refusals import (
@@ -55,6 +56,9 @@ RENEW_SECONDS = 12.0
 UNWRITTEN_SECONDS = 3.0  # what Valkey acknowledged so shortly before it was lost may be lost with it
 MOST_UNWRITTEN = 20_000
 MOST_LEFTS = 20_000  # budgets of which a worker remembers what was left
+LATE_SECONDS = 0.003  # how long a settle may wait for others while its answer leaves
+MOST_LATE = 16  # settles that wait: they share a packet
+ROOMY_SECONDS = 1.0  # how long it is believed that there is plenty of room
 SETTLED_MS = 120_000  # how long a repeated settle is recognised; the ledger's primary key guards beyond
 CATCH_UP_SECONDS = 0.5  # that a request waits until Valkey is told what was spent without it
 SWEPT_MS = 86_400_000  # how long after a sweep a late settle is recognised
@@ -96,6 +100,7 @@ class Reservation(msgspec.Struct, kw_only=True, gc=False):
     holds: tuple[Hold, ...] = ()
     headers: Headers = ()  # of the tightest limits
     reserved_at: int = 0  # ms, by Valkey's clock
+    keys: tuple[str, ...] = ()  # of all that it had to pass
     is_degraded: bool = False  # admitted without Valkey: nothing is known to be held there
     renewed_at: float = msgspec.field(default_factory=monotonic)
 
@@ -123,9 +128,12 @@ class Uncounted(StoreUnavailable):
 class Admission:
     """Reserves, renews and settles."""
 
-    def __init__(self, valkey: HotValkey, spool: Spool, *, cache_size: int = 20_000) -> None:
+    def __init__(
+        self, valkey: HotValkey, spool: Spool, journal: Journal | None = None, *, cache_size: int = 20_000
+    ) -> None:
         self._valkey = valkey
         self._spool = spool
+        self._journal = journal  # without one, every settle leaves before its answer
         self.active: dict[str, Reservation] = {}  # not settled yet, by request id
         self.peers = 1  # web workers that share the limits, this one included
         self.count_budgets: Callable[[], Awaitable[None]] | None = None  # when Valkey has come up without them
@@ -133,6 +141,9 @@ class Admission:
         self._lefts: dict[str, int] = {}  # of budgets by key, as Valkey said last
         self._unwritten: deque[tuple[float, SpooledSettle]] = deque(maxlen=MOST_UNWRITTEN)  # acknowledged lately
         self._doubtful: deque[SpooledSettle] = deque(maxlen=MOST_UNWRITTEN)  # sent shortly before Valkey was lost
+        self._roomy_at: dict[tuple[str, ...], float] = {}  # when there was plenty of room last, by keys (monotonic)
+        self._late: list[SpooledSettle] = []  # in the journal, and sent in a moment
+        self._late_timer: asyncio.TimerHandle | None = None
         self._unacknowledged = 0  # settles that Valkey has not answered yet
         self._unsettled: dict[
             str, asyncio.Task[SpooledSettle]
@@ -174,12 +185,15 @@ class Admission:
                 raise
         self._local = None
         if reply[0] != 1:
+            self._roomy_at.pop(charges.keys, None)
             raise self._refusal(charges, request, reply)
         self._remember_lefts(charges, reply[4])
         headers = self._headers(charges, request, (reply[2], reply[3]))
-        return self._hold(
-            Reservation(request_id=request.request_id, holds=holds, headers=headers, reserved_at=reply[1])
+        reservation = Reservation(
+            request_id=request.request_id, holds=holds, headers=headers, reserved_at=reply[1], keys=charges.keys
         )
+        self._remember_room(reservation, is_roomy=reply[5] == 1)
+        return self._hold(reservation)
 
     async def _reserve(
         self,
@@ -192,6 +206,7 @@ class Admission:
             await self._catch_up()
         request_id = request.request_id
         keys = (RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *charges.keys)
+        self.send_late(has_more=True)  # first: who has had an answer asks again with what it gave back
         reply = await self._valkey.run(
             RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments, meanwhile=meanwhile
         )
@@ -245,6 +260,19 @@ class Admission:
             self._lefts.clear()
         self._lefts.update(zip(charges.budget_keys, lefts, strict=True))
 
+    def _remember_room(self, reservation: Reservation, *, is_roomy: bool) -> None:
+        if not is_roomy:
+            self._roomy_at.pop(reservation.keys, None)
+            return
+        if len(self._roomy_at) >= self._cache_size:
+            self._roomy_at.clear()
+        self._roomy_at[reservation.keys] = reservation.renewed_at
+
+    def _has_room(self, reservation: Reservation) -> bool:
+        """Whether nobody is in want of what a reservation gives back: there was plenty of it a moment ago."""
+        roomy_at = self._roomy_at.get(reservation.keys)
+        return roomy_at is not None and monotonic() - roomy_at < ROOMY_SECONDS
+
     def _reserve_alone(self, charges: Charges, holds: tuple[Hold, ...], request: Request, reason: str) -> Reservation:
         """Admit a request by this worker's share of the limits, if its tenant is content with that."""
         if charges.principal.refuses_without_valkey:
@@ -277,13 +305,14 @@ class Admission:
     @property
     def is_idle(self) -> bool:
         """Whether everything that was admitted is settled, and acknowledged."""
-        return not (self.active or self._unsettled or self._unacknowledged)
+        return not (self.active or self._late or self._unsettled or self._unacknowledged)
 
     async def standings(self, principal: Principal, *, end_user: str, now: float) -> list[Standing]:
         """Return how much of each limit and budget is used, and charge nothing; raises StoreUnavailable, ScriptFailed."""
         charges = compile_charges(principal, alias=None, end_user=end_user)
         if not charges.keys:
             return []
+        self.send_late(has_more=True)
         found = await self._valkey.run(PEEK, charges.keys, *peek_arguments(charges, now))
         return [
             Standing(charge.rule, int(first), int(second))
@@ -337,22 +366,62 @@ class Admission:
         The command is on its way before the first await, so a cancelled caller has settled all the same; what Valkey
         does not acknowledge is spooled to disk and replayed. Either way nothing is lost when this returns.
         """
-        return await self._acknowledgement(event, self._begin_settle(reservation, event, to_nanos(event.cost), tokens))
+        settle = self._end(reservation, event, to_nanos(event.cost), tokens)
+        return await self._acknowledgement(event, self._submit(settle))
 
     async def settle_soon(self, reservation: Reservation, event: UsageEvent, *, tokens: int) -> UsageEvent:
-        """The same, but for waiting until Valkey says so, where that could tell nothing new.
+        """The same, but for waiting where that could tell nothing new.
 
-        What has left this process is settled, if the process is killed now; what Valkey refuses or never answers is
-        spooled as ever. Only a cost beyond what a hard budget holds may be billed otherwise than it is told.
+        Where there is plenty of room it is in the journal, and sent in a moment; else it has left this process. Either way
+        it is settled if the process is killed now, and what Valkey refuses or never answers is spooled as ever. Only a cost
+        beyond what a hard budget holds may be billed otherwise than it is told.
         """
         cost = to_nanos(event.cost)
-        acknowledged = self._begin_settle(reservation, event, cost, tokens)
-        if acknowledged is not None and reservation.covers(cost, event.currency):
+        settle = self._end(reservation, event, cost, tokens)
+        is_certain = reservation.covers(cost, event.currency)
+        if is_certain and self._has_room(reservation) and self._put_off(settle):
+            return event
+        acknowledged = self._submit(settle)
+        if acknowledged is not None and is_certain:
             if not self._valkey.is_flushed:
                 await asyncio.sleep(0)  # commands of one turn of the event loop leave at its end
             if self._valkey.is_flushed:
                 return event
         return await self._acknowledgement(event, acknowledged)
+
+    def _put_off(self, settle: SpooledSettle) -> bool:
+        """Write a settle down, and send it when its answer has left or with the next command; False: that is impossible."""
+        journal = self._journal
+        if journal is None or not self._valkey.is_plain:
+            return False
+        if not self._late and self._valkey.is_flushed:
+            journal.begin_anew()
+        if not journal.append(settle):
+            return False
+        self._late.append(settle)
+        if len(self._late) >= MOST_LATE:
+            self.send_late()
+        elif self._late_timer is None:
+            self._late_timer = asyncio.get_running_loop().call_later(LATE_SECONDS, self._send_late_in_time)
+        return True
+
+    def _send_late_in_time(self) -> None:
+        self._late_timer = None
+        self.send_late()
+
+    def send_late(self, *, has_more: bool = False) -> None:
+        """Send what was put off, in one packet; and with the command behind it, where there is one."""
+        if not self._late:
+            return
+        late, self._late = self._late, []
+        for number, settle in enumerate(late, 1):
+            self._submit(settle, has_more=has_more or number < len(late))
+        self._clear_journal()
+
+    def _clear_journal(self) -> None:
+        """Forget what is with Valkey, or in the spool."""
+        if self._journal is not None and not (self._unacknowledged or self._late):
+            self._journal.clear()
 
     async def _acknowledgement(self, event: UsageEvent, acknowledged: asyncio.Future[Reply] | None) -> UsageEvent:
         if acknowledged is None:
@@ -363,14 +432,12 @@ class Admission:
             return decode((await asyncio.shield(task)).event)
         return event
 
-    def _begin_settle(
-        self, reservation: Reservation, event: UsageEvent, cost: int, tokens: int
-    ) -> asyncio.Future[Reply] | None:
-        """Send it; None: it is on disk."""
+    def _end(self, reservation: Reservation, event: UsageEvent, cost: int, tokens: int) -> SpooledSettle:
+        """Return how a reservation is settled, which this worker counts as over."""
         self.active.pop(reservation.request_id, None)
         if self._local is not None:
             self._local.release(reservation.holds, cost=cost, currency=event.currency)
-        settle = SpooledSettle(
+        return SpooledSettle(
             reservation.request_id,
             reservation.holds,
             encode(event).decode(),
@@ -379,8 +446,11 @@ class Admission:
             tokens,
             reservation.reserved_at,
         )
+
+    def _submit(self, settle: SpooledSettle, *, has_more: bool = False) -> asyncio.Future[Reply] | None:
+        """Send it; None: it is on disk."""
         try:
-            acknowledged = self._send(settle)
+            acknowledged = self._send(settle, has_more=has_more)
         except StoreUnavailable as error:
             self._keep(settle, error)
             return None
@@ -392,13 +462,14 @@ class Admission:
         self._unacknowledged -= 1
         error = None if reply.cancelled() else reply.exception()
         if reply.cancelled() or error is not None:
-            self._keep(_doubted(settle), error)
+            self._keep(settle.doubted(), error)
         elif reply.result()[0] not in SETTLED:
             task = asyncio.ensure_future(self._settle_otherwise(settle, reply.result()))
             self._unsettled[settle.request_id] = task
             task.add_done_callback(lambda _: self._unsettled.pop(settle.request_id, None))
         else:
             self._remember_unwritten(settle)
+        self._clear_journal()
 
     async def _settle_otherwise(self, settle: SpooledSettle, reply: Reply) -> SpooledSettle:
         settle = _within(settle, reply)
@@ -448,7 +519,7 @@ class Admission:
     def _doubt_unwritten(self) -> None:
         """Valkey was lost: what it acknowledged lately may be lost as well, and settling twice does nothing."""
         oldest = monotonic() - UNWRITTEN_SECONDS
-        self._doubtful.extend(_doubted(settle) for sent_at, settle in self._unwritten if sent_at >= oldest)
+        self._doubtful.extend(settle.doubted() for sent_at, settle in self._unwritten if sent_at >= oldest)
         self._unwritten.clear()
 
     def _remember_unwritten(self, settle: SpooledSettle) -> None:
@@ -457,9 +528,9 @@ class Admission:
         while self._unwritten[0][0] < now - UNWRITTEN_SECONDS:
             self._unwritten.popleft()
 
-    def _send(self, settle: SpooledSettle) -> asyncio.Future[Reply]:
+    def _send(self, settle: SpooledSettle, *, has_more: bool = False) -> asyncio.Future[Reply]:
         keys, *arguments = _command(settle)
-        return self._valkey.call(b"EVALSHA", SETTLE.digest, len(keys), *keys, *arguments)
+        return self._valkey.call(b"EVALSHA", SETTLE.digest, len(keys), *keys, *arguments, has_more=has_more)
 
     def _keep(self, settle: SpooledSettle, error: BaseException | None) -> None:
         try:
@@ -484,11 +555,6 @@ def _command(settle: SpooledSettle) -> tuple[Any, ...]:
         *(request_id, SETTLED_MS, settle.event, settle.tokens, settle.reserved_at, note),
         *arguments,
     )
-
-
-def _doubted(settle: SpooledSettle) -> SpooledSettle:
-    """Return a settle of which nobody knows whether Valkey has done it."""
-    return msgspec.structs.replace(settle, doubtful_since=time())
 
 
 def _within(settle: SpooledSettle, reply: Reply) -> SpooledSettle:

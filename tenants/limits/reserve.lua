@@ -8,8 +8,8 @@
 --           t  amount, window in ms, tokens                             tokens in a time
 --           b  limit, hold, hard, slot, oldest, kept, life in ms        money: slots from the oldest on count, those from
 --                                                                       the kept one on are not forgotten yet
--- Returns {1, now in ms, {rule, remaining, reset in ms} of requests, the same of tokens, left of each budget} when admitted;
---           the rules are the tightest, 0 when there is none
+-- Returns {1, now in ms, {rule, remaining, reset in ms} of requests, the same of tokens, left of each budget, 1 if there is room
+--           for many more like it in all that a settle gives back} when admitted; the rules are the tightest, 0 when there is none
 --         {0, rule, retry after in ms, or what is left of a budget}                                        when refused
 --         {-1}                                               when budgets have to be counted anew: nothing was charged
 --
@@ -21,6 +21,7 @@
 
 local call = redis.call
 local SLOTS = 20
+local MANY = 16
 local EXACT = 2 ^ 53
 local ULPS = 4096 -- what three roundings of 64-bit integers to Lua's numbers may come to: never in the budget's disfavour
 
@@ -83,17 +84,22 @@ end
 
 local charges, row, lefts = {}, {ARGV[3]}, {}
 local tightest = {r = {0, 0, 0}, t = {0, 0, 0}}
-local at, is_counted = 4, nil
+local at, is_counted, is_roomy = 4, nil, 1
 
 for rule = 1, #KEYS - 3 do
   local key, kind = KEYS[rule + 3], ARGV[at]
   if kind == 'c' then
     local amount = tonumber(ARGV[at + 1])
-    if call('ZCARD', key) >= amount then -- those whose leases have ended count only until somebody looks
+    local running = call('ZCARD', key)
+    if running >= amount then -- those whose leases have ended count only until somebody looks
       call('ZREMRANGEBYSCORE', key, '-inf', now)
-      if call('ZCARD', key) >= amount then
+      running = call('ZCARD', key)
+      if running >= amount then
         return {0, rule, 1000}
       end
+    end
+    if amount - running <= MANY then
+      is_roomy = 0
     end
     row[#row + 1] = {'c', key}
     at = at + 2
@@ -108,6 +114,9 @@ for rule = 1, #KEYS - 3 do
     local margin = limit < EXACT and 0 or ULPS
     if is_hard and hold > 0 and hold + margin > left then -- what costs nothing is not a matter of money
       return {0, rule, left}
+    end
+    if is_hard and left <= hold * MANY then
+      is_roomy = 0
     end
     if is_new then
       charges[rule] = stale
@@ -147,6 +156,9 @@ for rule = 1, #KEYS - 3 do
     end
     charges[rule] = {name, used + weight, (count or 0) + weight, tat, stale, window}
     local remaining, found = amount - used - weight, tightest[kind]
+    if kind == 't' and remaining <= weight * MANY then
+      is_roomy = 0
+    end
     if found[1] == 0 or remaining < found[2] then
       found[1], found[2], found[3] = rule, remaining, math.min(window, math.ceil((slot + SLOTS + 1) * length - now))
     end
@@ -198,4 +210,4 @@ for rule = 1, #KEYS - 3 do
 end
 call('SET', KEYS[1], cmsgpack.pack(row))
 call('ZADD', KEYS[2], now + lease, id)
-return {1, now, tightest.r, tightest.t, lefts}
+return {1, now, tightest.r, tightest.t, lefts, is_roomy}

@@ -1,17 +1,22 @@
 """Usage events on disk while Valkey is away: a file of each worker's own, replayed when Valkey is back.
 
 A line is the request id, what it holds, what it used and the event; replaying settles as if nothing had happened, and
-settling twice does nothing. Files of workers that are gone are adopted by whoever starts next.
+settling twice does nothing. Files of workers that are gone are adopted by whoever starts next, and so are their journals
+(`journal.py`).
 """
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import time
 
 import msgspec
 
 from tenants.limits.charges import Hold
+
+JOURNAL = ".journal"  # how files end that keep what is about to be sent
+END = b"end\n"  # what stands behind it is of no use any more
 
 
 class SpooledSettle(msgspec.Struct, frozen=True, gc=False):
@@ -27,9 +32,18 @@ class SpooledSettle(msgspec.Struct, frozen=True, gc=False):
     replaces_lost: bool = False  # the reservation was swept, and the ledger told so
     doubtful_since: float = 0.0  # seconds since 1970: sent by then, so that it may have been settled; 0: it was not
 
+    def doubted(self) -> "SpooledSettle":
+        """Return it as one of which nobody knows whether Valkey has done it."""
+        return msgspec.structs.replace(self, doubtful_since=time())
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(SpooledSettle).decode
+
+
+def line_of(settle: SpooledSettle) -> bytes:
+    """Return a settle as a line of a file."""
+    return _encode(settle) + b"\n"
 
 
 class Spool:
@@ -49,7 +63,7 @@ class Spool:
         """Keep a settle; it is on its way to the disk when this returns."""
         self._folder.mkdir(parents=True, exist_ok=True)
         # It begins a line of its own even where the crash of a worker of this name cut one short.
-        line = b"\n" + _encode(settle) + b"\n"
+        line = b"\n" + line_of(settle)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             while line:
@@ -70,7 +84,7 @@ class Spool:
         """Take over the files of workers that are gone, and what one of them was taking over itself."""
         for path in sorted(self._folder.glob("*")):
             owner = path.stem.rpartition("@")[2]
-            if path.suffix == ".adopted":
+            if path.suffix in {".adopted", JOURNAL}:  # of this name: of a worker that had it before
                 is_orphan = owner == self._name or not is_alive(owner)
             else:
                 is_orphan = path.suffix in {".jsonl", ".replaying"} and owner != self._name and not is_alive(owner)
@@ -84,8 +98,9 @@ class Spool:
         adopted = path.with_name(f"{source}@{self._name}.adopted")
         with suppress(FileNotFoundError):
             path.rename(adopted)
+            is_journal = source.endswith(JOURNAL)
             for settle in read(adopted):
-                self.append(settle)
+                self.append(settle.doubted() if is_journal else settle)
             adopted.unlink()
 
 
@@ -93,6 +108,8 @@ def read(path: Path) -> Iterator[SpooledSettle]:
     """Yield a file's settles; a last line that a crash cut short is left out."""
     with path.open("rb") as file:
         for line in file:
+            if line == END:
+                return
             if line.endswith(b"\n"):
                 with suppress(msgspec.DecodeError, UnicodeDecodeError):
                     yield _decode(line)

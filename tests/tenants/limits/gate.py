@@ -22,6 +22,7 @@ from tenants.limits.admission import (
     Request,
     Reservation,
 )
+from tenants.limits.journal import Journal
 from tenants.limits.money import from_nanos
 from tenants.limits.spool import Spool
 from tenants.principal import BudgetRule, Principal, Rule
@@ -64,10 +65,10 @@ def event_of(request_id: str, alias: str = "smart") -> UsageEvent:
 class Gate:
     """An Admission with its connection and spool, and shorter words for what tests ask of it."""
 
-    def __init__(self, valkey: HotValkey, spool: Spool) -> None:
+    def __init__(self, valkey: HotValkey, spool: Spool, journal: Journal | None = None) -> None:
         self.valkey = valkey
         self.spool = spool
-        self.admission = Admission(valkey, spool)
+        self.admission = Admission(valkey, spool, journal)
 
     async def reserve(self, principal: Principal, request_id: str | None = None, **facts: Any) -> Reservation:
         request_id = request_id or next(ids)
@@ -114,11 +115,13 @@ def lease_key(rule: Rule) -> str:
 
 
 @asynccontextmanager
-async def gate_at(url: str, folder: Path, *, deadline: float = 5.0) -> AsyncIterator[Gate]:
+async def gate_at(
+    url: str, folder: Path, *, deadline: float = 5.0, journal: Journal | None = None
+) -> AsyncIterator[Gate]:
     valkey = HotValkey(url, scripts=SCRIPTS, deadline=deadline)
     await valkey.open()
     try:
-        yield Gate(valkey, Spool(folder, "here-1"))
+        yield Gate(valkey, Spool(folder, "here-1"), journal)
     finally:
         await valkey.aclose()
 
