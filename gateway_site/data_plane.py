@@ -21,7 +21,6 @@ from django.urls.resolvers import get_resolver
 from gateway_site.infra.logging import AccessLog
 from gateway_site.serving.answer_headers import identity_headers, stream_headers
 from gateway_site.serving.departure import Departure
-from gateway_site.serving.entrance import Entrance
 from gateway_site.serving.patience import Patience
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
@@ -56,7 +55,6 @@ class DataPlaneHandler:
 
     def __init__(self, runtime: Runtime, *, access_log: AccessLog, max_body_bytes: int, body_timeout: float) -> None:
         self.runtime = runtime
-        self.entrance = Entrance()
         self.access_log = access_log
         self.max_body_bytes = max_body_bytes
         self.body_timeout = body_timeout
@@ -68,9 +66,6 @@ class DataPlaneHandler:
         active_requests.change(1)
         flights.begin(exchange)
         try:
-            place = self.entrance.place()
-            if place is not None:
-                await place
             match = self._match(scope)
             label = match.route if match is not None else None
             await self._serve(scope, receive, send, exchange, match)

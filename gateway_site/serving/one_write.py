@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with answers that leave in as few writes as they can, and with less work per header.
+"""uvicorn's answers, which leave in as few writes as they can, and with less work per header.
 
 uvicorn writes an answer's head and its body one after the other, which with TCP_NODELAY are two system calls and two
 packets, and checks each header with two regular expressions. Here the head waits for the first bytes of the body, as
@@ -7,9 +7,7 @@ ASGI says a server may, and all headers are checked at once: 36 searches and one
 
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-
-from routing.observe import active_connections
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 FRAMING = frozenset(
     # As ASGI has them, and as Django spells them: lowering every name costs more than looking for both.
@@ -92,29 +90,3 @@ class OneWriteCycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
-
-
-class OneWriteProtocol(HttpToolsProtocol):
-    """HttpToolsProtocol with such answers, which counts its connections."""
-
-    def connection_made(self, transport: Any) -> None:
-        """One more client."""
-        super().connection_made(transport)
-        active_connections.change(1)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """One less."""
-        active_connections.change(-1)
-        super().connection_lost(exc)
-
-    def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over to another protocol, which does not tell us of its end."""
-        super().handle_websocket_upgrade()
-        active_connections.change(-1)
-
-    def on_headers_complete(self) -> None:
-        """Let the request begin; uvicorn has no setting for the class of its cycles, whose task starts later."""
-        before = self.cycle
-        super().on_headers_complete()
-        if self.cycle is not before:
-            self.cycle.__class__ = OneWriteCycle

@@ -6,12 +6,14 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from gateway_site.env import envint, envlist
-from gateway_site.serving.one_write import OneWriteProtocol
+from gateway_site.serving.entrance import Entrance
+from gateway_site.serving.protocol import Protocol
 
 LAST_REQUESTS_SECONDS = 0.25  # for the requests of connections that were accepted in the moment of the stop
 MOST_SAID_BYTES = 16 * 1024  # by whoever opens a websocket: nothing of it is needed
@@ -74,7 +76,7 @@ def config(*, host: str, port: int) -> uvicorn.Config:
         host=host,
         port=port,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=partial(Protocol, entrance=Entrance()),  # type: ignore[arg-type]
         ws=websocket_protocol,  # type: ignore[arg-type]
         ws_max_size=MOST_SAID_BYTES,
         ws_per_message_deflate=False,  # it would take 300 KB for each socket, and time of the event loop

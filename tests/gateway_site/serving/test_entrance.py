@@ -1,28 +1,40 @@
 """Few requests begin in a turn of the event loop, in their order, and nobody is forgotten at the entrance."""
 
 import asyncio
+from collections.abc import Callable
 
 from gateway_site.serving.entrance import AT_ONCE, Entrance
 
 MANY = 5 * AT_ONCE + 3
 
 
-async def enter(entrance: Entrance) -> None:
-    place = entrance.place()
-    if place is not None:
-        await place
+def arrive(entrance: Entrance, begin: Callable[[], bool]) -> None:
+    if entrance.enter(begin):
+        begin()
+
+
+async def until_all(story: list[object], length: int) -> None:
+    async with asyncio.timeout(5):
+        while len(story) < length:
+            await asyncio.sleep(0)
 
 
 async def test_what_has_begun_goes_on_before_more_begins():
     entrance, story = Entrance(), []
+    loop = asyncio.get_running_loop()
 
-    async def request(number: int) -> None:
-        await enter(entrance)
-        story.append(("begins", number))
-        await asyncio.sleep(0)
-        story.append(("goes on", number))
+    def request(number: int) -> Callable[[], bool]:
+        def begin() -> bool:
+            story.append(("begins", number))
+            loop.call_soon(story.append, ("goes on", number))
+            return True
 
-    await asyncio.gather(*map(request, range(MANY)))
+        return begin
+
+    for number in range(MANY):
+        arrive(entrance, request(number))
+    assert len(story) == AT_ONCE
+    await until_all(story, 2 * MANY)
 
     assert [number for what, number in story if what == "begins"] == list(range(MANY))
     assert [number for what, number in story if what == "goes on"] == list(range(MANY))
@@ -36,33 +48,52 @@ async def test_what_has_begun_goes_on_before_more_begins():
 async def test_who_gives_up_at_the_entrance_takes_nobodys_place():
     entrance, begun = Entrance(), []
 
-    async def request(number: int) -> None:
-        await enter(entrance)
-        begun.append(number)
+    def request(number: int) -> Callable[[], bool]:
+        def begin() -> bool:
+            if number % 2:
+                return False
+            begun.append(number)
+            return True
 
-    tasks = [asyncio.create_task(request(number)) for number in range(MANY)]
+        return begin
+
+    for number in range(0, 2 * AT_ONCE, 2):
+        arrive(entrance, request(number))
+    for number in range(2 * AT_ONCE, 4 * AT_ONCE):
+        arrive(entrance, request(number))
     await asyncio.sleep(0)
-    for task in tasks[AT_ONCE : 3 * AT_ONCE]:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=5)
-
-    assert begun == [*range(AT_ONCE), *range(3 * AT_ONCE, MANY)]
+    assert begun == list(range(0, 4 * AT_ONCE, 2))  # in one turn as many as may, of those who still want to
 
 
 async def test_one_after_the_other_nobody_waits():
     entrance = Entrance()
     for _ in range(MANY):
-        assert entrance.place() is None
+        assert entrance.enter(lambda: True)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+
+
+async def test_who_comes_later_does_not_overtake():
+    entrance, begun = Entrance(), []
+
+    def request(number: int) -> Callable[[], bool]:
+        return lambda: begun.append(number) is None
+
+    for number in range(AT_ONCE + 1):
+        arrive(entrance, request(number))
+    await asyncio.sleep(0)
+    for number in range(AT_ONCE + 1, 3 * AT_ONCE):
+        arrive(entrance, request(number))
+    await until_all(begun, 3 * AT_ONCE)
+    assert begun == list(range(3 * AT_ONCE))
 
 
 async def test_the_last_who_wait_may_all_give_up():
     entrance = Entrance()
-    places = [entrance.place() for _ in range(AT_ONCE + 2)]
-    assert places[:AT_ONCE] == [None] * AT_ONCE
-    for place in places[AT_ONCE:]:
-        place.cancel()
+    for _ in range(AT_ONCE):
+        assert entrance.enter(lambda: True)
+    for _ in range(2):
+        assert not entrance.enter(lambda: False)
     await asyncio.sleep(0.01)
 
-    assert entrance.place() is None
+    assert entrance.enter(lambda: True)
