@@ -56,7 +56,8 @@ def _wait_until_recorded(stack: Stack, request_ids: list[str]) -> set[str]:
 
     def look() -> bool:
         rows = stack.query(
-            "SELECT request_id FROM tenants_usagerecord WHERE request_id = ANY(%s::uuid[])", list(missing)
+            "SELECT request_id FROM tenants_usagerecord WHERE request_id = ANY(%s::uuid[]) AND outcome = 'served'",
+            list(missing),
         )
         missing.difference_update(row[0].hex for row in rows)
         return not missing
