@@ -276,7 +276,7 @@ class _Protocol(asyncio.Protocol):
     @property
     def is_flushed(self) -> bool:
         """Whether the kernel has all that was sent; with TLS nobody can say."""
-        return self._socket >= 0 and not (self._outgoing or self._transport.get_write_buffer_size())  # type: ignore[union-attr]
+        return self.is_plain and not (self._outgoing or self._transport.get_write_buffer_size())  # type: ignore[union-attr]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]

@@ -25,6 +25,16 @@ async def opened(url: str, *, scripts: tuple[Script, ...] = (), deadline: float 
         await connection.aclose()
 
 
+@asynccontextmanager
+async def counted() -> AsyncIterator[tuple[HotValkey, list[bytes]]]:
+    """Connect to one that answers each ECHO, and keeps the packets that come."""
+    async with (
+        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
+        opened(url) as connection,
+    ):
+        yield connection, packets
+
+
 @pytest.fixture
 def add(tmp_path: Path) -> Script:
     path = tmp_path / "add.lua"
@@ -43,10 +53,7 @@ async def seconds_until_refused(connection: HotValkey) -> float:
 
 
 async def test_commands_of_one_turn_leave_in_one_packet():
-    async with (
-        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
-        opened(url) as connection,
-    ):
+    async with counted() as (connection, packets):
         await asyncio.gather(*(connection.call("ECHO", number) for number in range(200)))
         assert len(packets) == 1
         await asyncio.gather(*(connection.call("ECHO", number) for number in range(200)))
@@ -54,10 +61,7 @@ async def test_commands_of_one_turn_leave_in_one_packet():
 
 
 async def test_a_command_that_has_more_behind_it_leaves_with_the_next():
-    async with (
-        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
-        opened(url) as connection,
-    ):
+    async with counted() as (connection, packets):
         first = connection.call("ECHO", 1, has_more=True)
         assert not connection.is_flushed
         second = connection.call("ECHO", 2)
@@ -67,10 +71,7 @@ async def test_a_command_that_has_more_behind_it_leaves_with_the_next():
 
 
 async def test_it_waits_for_no_next_one_beyond_its_turn():
-    async with (
-        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
-        opened(url) as connection,
-    ):
+    async with counted() as (connection, packets):
         alone = connection.call("ECHO", 1, has_more=True)
         await asyncio.sleep(0)
         assert connection.is_flushed
@@ -79,10 +80,7 @@ async def test_it_waits_for_no_next_one_beyond_its_turn():
 
 
 async def test_behind_others_it_leaves_with_them():
-    async with (
-        stand_in(lambda data: b"+OK\r\n" * data.count(b"ECHO")) as (url, packets, _),
-        opened(url) as connection,
-    ):
+    async with counted() as (connection, packets):
         calls = [connection.call("ECHO", 0), connection.call("ECHO", 1, has_more=True), connection.call("ECHO", 2)]
         await asyncio.gather(*calls)
         assert [packet.count(b"ECHO") for packet in packets] in ([1, 2], [3])  # they may be read at once
