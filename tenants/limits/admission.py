@@ -394,7 +394,7 @@ class Admission:
         journal = self._journal
         if journal is None or not self._valkey.is_plain:
             return False
-        if not self._late and self._valkey.is_flushed:
+        if self._valkey.is_flushed and not (self._late or self._unsettled):
             journal.begin_anew()
         if not journal.append(settle):
             return False
@@ -420,7 +420,7 @@ class Admission:
 
     def _clear_journal(self) -> None:
         """Forget what is with Valkey, or in the spool."""
-        if self._journal is not None and not (self._unacknowledged or self._late):
+        if self._journal is not None and not (self._unacknowledged or self._unsettled or self._late):
             self._journal.clear()
 
     async def _acknowledgement(self, event: UsageEvent, acknowledged: asyncio.Future[Reply] | None) -> UsageEvent:
@@ -466,9 +466,13 @@ class Admission:
         elif reply.result()[0] not in SETTLED:
             task = asyncio.ensure_future(self._settle_otherwise(settle, reply.result()))
             self._unsettled[settle.request_id] = task
-            task.add_done_callback(lambda _: self._unsettled.pop(settle.request_id, None))
+            task.add_done_callback(lambda _: self._forget_unsettled(settle))
         else:
             self._remember_unwritten(settle)
+        self._clear_journal()
+
+    def _forget_unsettled(self, settle: SpooledSettle) -> None:
+        self._unsettled.pop(settle.request_id, None)
         self._clear_journal()
 
     async def _settle_otherwise(self, settle: SpooledSettle, reply: Reply) -> SpooledSettle:

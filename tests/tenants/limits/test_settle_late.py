@@ -254,6 +254,23 @@ async def test_with_tls_it_leaves_before_the_answer(gate: Gate, monkeypatch: pyt
     await eventually(lambda: gate.admission.is_idle)
 
 
+@pytest.mark.usefixtures("patient")
+async def test_one_that_has_to_be_settled_otherwise_stands_in_the_journal_until_it_is(gate: Gate, tmp_path: Path):
+    reservation = await gate.reserve(payer(budget(PLENTY)), money={"USD": 600})
+    await sweep(gate)
+    assert await is_put_off(gate, reservation, nanos=250)
+    gate.admission.send_late()
+    while not gate.admission._unsettled:
+        await asyncio.sleep(0)
+    assert journaled(tmp_path) == [reservation.request_id]
+    await eventually(lambda: gate.admission.is_idle)
+    assert journaled(tmp_path) == []
+    assert [(each.outcome, each.replaces_lost) for each in await gate.records()] == [
+        ("served", False),
+        ("served", True),
+    ]
+
+
 # --- Valkey is lost ------------------------------------------------------------------------------------------
 
 
