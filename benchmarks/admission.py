@@ -13,8 +13,9 @@ from pathlib import Path
 import uvloop
 
 from gateway_site.infra.valkey import HotValkey
-from tenants.limits.admission import COUNTED, SCRIPTS, USAGE_STREAM, Admission, Request
+from tenants.limits.admission import Admission, Request
 from tenants.limits.journal import Journal
+from tenants.limits.scripts import COUNTED, SCRIPTS, USAGE_STREAM
 from tenants.limits.spool import Spool
 from tenants.principal import BudgetRule, Principal, Rule
 from tenants.usage_event import UsageEvent, encode

@@ -43,8 +43,9 @@ from routing.snapshot import EMPTY, LiveDeployment, LiveSnapshot, Provider, Secr
 from tenants import keys
 from tenants.announcements import CHANNEL as PRINCIPALS_CHANNEL
 from tenants.auth import GENERATION_KEY, Authenticator
-from tenants.limits.admission import SCRIPTS, Admission
+from tenants.limits.admission import Admission
 from tenants.limits.journal import Journal
+from tenants.limits.scripts import SCRIPTS
 from tenants.limits.spool import Spool
 
 log = structlog.get_logger("tollgate.runtime")
@@ -130,12 +131,13 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.live.aclose()
+        self.admission.spares.give_back_all()
         deadline = monotonic() + SETTLE_SECONDS
         while not self.admission.is_idle and monotonic() < deadline:
             await asyncio.sleep(0.01)
         with suppress(StoreUnavailable, ScriptFailed):
-            await self.admission.replay()
-        self.admission.spool_doubtful()
+            await self.admission.settles.replay()
+        self.admission.settles.spool_doubtful()
         with suppress(StoreUnavailable, ScriptFailed):
             await withdraw_report(self.valkey, self.worker)
         await self.bodies.aclose()
@@ -322,7 +324,7 @@ class Runtime:
         if not self.is_configured:
             await self._boot()
         await self.admission.renew_leases()
-        await self.admission.replay()
+        await self.admission.settles.replay()
         await self.sharing.catch_up()
 
 

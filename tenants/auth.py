@@ -20,7 +20,7 @@ from gateway_site.infra.threads import run_query
 from gateway_site.infra.valkey import HotValkey, ScriptFailed, StoreUnavailable
 from tenants import keys
 from tenants.errors import Forbidden, GatewayError, Unauthenticated, Unavailable
-from tenants.limits.admission import STORE_PRINCIPAL
+from tenants.limits.scripts import STORE_PRINCIPAL
 from tenants.principal import Principal
 from tenants.principals import load_principal
 

@@ -17,9 +17,9 @@ import structlog
 from gateway_site.infra.valkey import Script
 from tenants.budgets import read_counter
 from tenants.ledger import drain_lock, pending_spend
-from tenants.limits.admission import COUNT, COUNTED, HOLDS, RESERVATIONS, SWEEP, SWEPT_MS, USAGE_STREAM
 from tenants.limits.charges import BUDGET_PREFIX, DAY_MS, LIFE_DAYS, slots_of
 from tenants.limits.money import from_nanos, to_nanos
+from tenants.limits.scripts import COUNT, COUNTED, HOLDS, RESERVATIONS, SWEEP, SWEPT_MS, USAGE_STREAM
 from tenants.models import Budget, BudgetSpend
 
 if TYPE_CHECKING:

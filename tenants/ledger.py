@@ -24,7 +24,7 @@ from gateway_site.infra.telemetry import ledger_lag, ledger_records, queue_depth
 from tenants.budget_alerts import note_spend
 from tenants.latency import ADD_HISTOGRAMS, COUNT_BUCKETS, bucket_sql
 from tenants.ledger_copy import COLUMNS, copy_line, moment
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.models.ledger import ALL_TENANTS, ERRORS, TOKEN_FIELDS
 from tenants.usage_event import UsageEvent, decode
 

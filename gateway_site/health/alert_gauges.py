@@ -12,7 +12,7 @@ from gateway_site.infra.valkey import StoreUnavailable
 from routing.report import WorkerReport, read_reports
 from routing.snapshot_store import NUMBER_KEY
 from tenants.alerting import Gauges
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 
 log = structlog.get_logger("tollgate.alerts")
 

@@ -24,7 +24,7 @@ from routing.health_sharing import STATES_KEY
 from routing.report import WorkerReport, fetch_reports
 from routing.runtime import Runtime
 from routing.snapshot_store import NUMBER_KEY
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 
 type Name = Literal["health", "brief", "summary", "export"]
 type Rendered = tuple[int, bytes]  # status and JSON

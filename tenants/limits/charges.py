@@ -24,10 +24,10 @@ type Argument = str | int
 class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a request holds of one rule until it is settled."""
 
-    kind: str  # c, t or b
+    kind: str  # c, t or b; r of a request that may not come
     key: str
-    amount: int = 0  # tokens, or nanos
-    window_ms: int = 0  # of tokens
+    amount: int = 0  # tokens, or nanos; of requests the rule's, where it has a burst
+    window_ms: int = 0  # of tokens and requests
     slot: int = 0  # of a budget
     limit: int = 0  # of a budget, in nanos, as it was when the request came
     is_hard: bool = False
@@ -173,6 +173,24 @@ def _hold(charge: Charge, money: Mapping[str, int], now: float) -> tuple[Hold, S
     return Hold("b", charge.key, amount, 0, slots.start, limit, rule.is_hard, rule.currency, slots.oldest), slots
 
 
+def is_enough(held: Sequence[Hold], wanted: Sequence[Hold]) -> bool:
+    """Whether what was prepared before, of the same charges, will do: as much, and of the same periods of budgets."""
+    return all(
+        have.amount >= want.amount and have.slot == want.slot and have.limit == want.limit
+        for have, want in zip(held, wanted, strict=True)
+    )
+
+
+def request_holds(charges: Charges) -> tuple[Hold, ...]:
+    """Return what gives a request that did not come back to the limits that count requests."""
+    rules = [(charge.key, charge.rule) for charge in charges.charges if isinstance(charge.rule, Rule)]
+    return tuple(
+        Hold("r", key, rule.amount if rule.burst else 0, rule.window_ms)
+        for key, rule in rules
+        if rule.kind == "requests"
+    )
+
+
 def peek_arguments(charges: Charges, now: float) -> list[Argument]:
     """Return the arguments that ask how much is used."""
     arguments: list[Argument] = []
@@ -207,8 +225,8 @@ def settle_arguments(holds: Sequence[Hold], cost: int, currency: str) -> tuple[l
         keys.append(hold.key)
         if hold.kind == "c":
             arguments.append("c")
-        elif hold.kind == "t":
-            arguments += ("t", hold.window_ms, hold.amount)
+        elif hold.kind in {"t", "r"}:
+            arguments += (hold.kind, hold.window_ms, hold.amount)
         else:
             charged = cost if hold.currency == currency else 0
             arguments += ("b", hold.slot, hold.amount, charged, hold.limit, 1 if hold.is_hard else 0, hold.oldest)

@@ -2,15 +2,17 @@
 --
 -- KEYS    the reservation, the index of reservations, the mark that budgets are counted; then one per rule: a hash for a
 --         rate, a sorted set of leases for concurrency, a hash for a budget
--- ARGV    request id, lease in ms, the usage event if the reservation is swept, then per rule its kind and
+-- ARGV    request id, lease in ms, the usage event if the reservation is swept ('' if it is made ahead), then per rule its kind and
 --           c  amount                                                   requests at once
 --           r  amount, window in ms, burst (0: none)                    requests in a time
 --           t  amount, window in ms, tokens                             tokens in a time
 --           b  limit, hold, hard, slot, oldest, kept, life in ms        money: slots from the oldest on count, those from
 --                                                                       the kept one on are not forgotten yet
--- Returns {1, now in ms, {rule, remaining, reset in ms} of requests, the same of tokens, left of each budget, 1 if there is room
---           for many more like it in all that a settle gives back} when admitted; the rules are the tightest, 0 when there is none
+-- Returns {1, now in ms, {rule, remaining, reset in ms} of requests, the same of tokens, left of each budget, room} when
+--           admitted; the rules are the tightest, 0 when there is none; room is 1 if many more like it would fit into all that a
+--           settle gives back, 2 if they would into all that there is, and half of every limit is free
 --         {0, rule, retry after in ms, or what is left of a budget}                                        when refused
+--         {0}                                                    when there is not room enough to make a reservation ahead
 --         {-1}                                               when budgets have to be counted anew: nothing was charged
 --
 -- A rate slides: a window is counted in slots, and a slot counts until all of it has left the window. So no window,
@@ -84,7 +86,7 @@ end
 
 local charges, row, lefts = {}, {ARGV[3]}, {}
 local tightest = {r = {0, 0, 0}, t = {0, 0, 0}}
-local at, is_counted, is_roomy = 4, nil, 1
+local at, is_counted, room = 4, nil, 2
 
 for rule = 1, #KEYS - 3 do
   local key, kind = KEYS[rule + 3], ARGV[at]
@@ -99,7 +101,9 @@ for rule = 1, #KEYS - 3 do
       end
     end
     if amount - running <= MANY then
-      is_roomy = 0
+      room = 0
+    elseif running * 2 >= amount then
+      room = math.min(room, 1)
     end
     row[#row + 1] = {'c', key}
     at = at + 2
@@ -116,7 +120,7 @@ for rule = 1, #KEYS - 3 do
       return {0, rule, left}
     end
     if is_hard and left <= hold * MANY then
-      is_roomy = 0
+      room = 0
     end
     if is_new then
       charges[rule] = stale
@@ -152,18 +156,27 @@ for rule = 1, #KEYS - 3 do
       if early > 0 then
         return {0, rule, math.ceil(early)}
       end
+      if early > -math.max(MANY, burst / 2) * interval then
+        room = math.min(room, 1)
+      end
       tat = string.format('%.3f', tat + interval)
     end
     charges[rule] = {name, used + weight, (count or 0) + weight, tat, stale, window}
     local remaining, found = amount - used - weight, tightest[kind]
     if kind == 't' and remaining <= weight * MANY then
-      is_roomy = 0
+      room = 0
+    elseif remaining <= math.max(weight * MANY, amount / 2) then
+      room = math.min(room, 1)
     end
     if found[1] == 0 or remaining < found[2] then
       found[1], found[2], found[3] = rule, remaining, math.min(window, math.ceil((slot + SLOTS + 1) * length - now))
     end
     at = at + 4
   end
+end
+
+if room < 2 and ARGV[3] == '' then
+  return {0}
 end
 
 at = 4
@@ -210,4 +223,4 @@ for rule = 1, #KEYS - 3 do
 end
 call('SET', KEYS[1], cmsgpack.pack(row))
 call('ZADD', KEYS[2], now + lease, id)
-return {1, now, tightest.r, tightest.t, lefts, is_roomy}
+return {1, now, tightest.r, tightest.t, lefts, room}

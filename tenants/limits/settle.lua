@@ -6,6 +6,7 @@
 --         before; then per charge its kind and
 --           c                                     requests at once
 --           t  window in ms, tokens reserved      tokens in a time
+--           r  window in ms, amount (0: no burst) requests in a time: one that was not sent after all
 --           b  slot, hold, cost, limit, hard, oldest   money in nanos; slots from the oldest on count
 -- Returns {1} when settled now, {0} when it was settled before;
 --         {2, nanos} when a hard budget has no room for more than so much: nothing was done;
@@ -23,7 +24,7 @@ if before == 'settled' then
 end
 local was_swept = before == 'swept'
 local is_held = before and not was_swept
-local ARITY = {c = 1, t = 3, b = 7}
+local ARITY = {c = 1, r = 3, t = 3, b = 7}
 
 -- Return what is held of a budget, and what was spent in the slots that count.
 local function used(key, slot, oldest)
@@ -87,12 +88,15 @@ for charge = 5, #KEYS do
       redis.pcall('HINCRBY', key, ARGV[at + 1], ARGV[at + 3]) -- a soft budget's may be full: the event must not be lost
     end
   elseif reserved_at > 0 then
-    local window, reserved = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    local change = tokens - reserved
+    local window, number = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    local change = kind == 'r' and -1 or tokens - number
     local slot = string.format('%d', math.floor(reserved_at / (window / SLOTS)))
     if change ~= 0 and redis.call('HEXISTS', key, slot) == 1 then -- else it has left the window
       redis.call('HINCRBY', key, slot, string.format('%d', change))
       redis.call('HINCRBY', key, 'used', string.format('%d', change)) -- the sum of the slots that are there
+      if kind == 'r' and number > 0 then
+        redis.call('HINCRBYFLOAT', key, 'tat', string.format('%.3f', -window / number))
+      end
     end
   end
   at = at + ARITY[kind]

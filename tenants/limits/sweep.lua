@@ -4,6 +4,7 @@
 -- ARGV    how many at most, how long to remember that one was swept in ms
 -- Returns how many were swept
 --
+-- One that no request has taken yet (adopt.lua) has no event: the ledger does not hear of it.
 -- A request that settles after all finds out, and its event replaces the one that is appended here.
 
 local time = redis.call('TIME')
@@ -24,7 +25,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
       end
     end
     redis.call('SET', reservation, 'swept', 'PX', ARGV[2])
-    redis.call('XADD', KEYS[2], '*', 'event', charges[1])
+    if charges[1] ~= '' then
+      redis.call('XADD', KEYS[2], '*', 'event', charges[1])
+    end
     swept = swept + 1
   end
 end

@@ -26,7 +26,8 @@ from routing.snapshot import EMPTY, Alias, Snapshot, decode, encode
 from routing.snapshot import Deployment as CompiledDeployment
 from routing.snapshot import Provider as CompiledProvider
 from routing.snapshot_store import CHANNEL, NUMBER_KEY, SNAPSHOT_KEY, write_copy
-from tenants.limits.admission import USAGE_STREAM, Reservation
+from tenants.limits.admission import Request, Reservation
+from tenants.limits.scripts import RESERVATIONS, USAGE_STREAM
 from tenants.limits.spool import SpooledSettle
 from tenants.models import Tenant
 from tenants.services import create_key
@@ -36,6 +37,7 @@ from tenants.usage_event import encode as write_event
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
 from tests.routing.catalogue import CREDENTIAL, Catalogue, make_catalogue
 from tests.routing.runtimes import runtime_at
+from tests.tenants.limits.gate import at_once, caller, lease_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -401,6 +403,27 @@ async def test_what_was_spooled_is_replayed_before_it_closes(own_server, tmp_pat
             own_server.start()
             await eventually(lambda: worker.valkey.is_connected)
         assert events(client) == ["r"]
+
+
+async def test_what_it_reserved_ahead_is_given_back_when_it_closes(client, tmp_path):
+    alice = caller(at_once(100))
+    async with runtime_at(tmp_path) as worker:
+        for name in ("a", "b"):
+            request = Request(
+                request_id=name,
+                alias="smart",
+                end_user="",
+                dialect="openai_chat",
+                started_at=0.0,
+                tokens=0,
+                money={},
+                if_lost=b"{}",
+            )
+            reservation = await worker.admission.reserve(alice, request)
+            await worker.admission.settle_soon(reservation, event_of(name), tokens=0)
+        await eventually(lambda: len(worker.admission.spares) == 1)
+    assert client.zcard(RESERVATIONS) == 0
+    assert client.zcard(lease_key(at_once(100))) == 0
 
 
 async def test_it_closes_without_its_stores_and_keeps_what_was_spooled(own_server, tmp_path):

@@ -14,7 +14,7 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDay, TruncHour
 
 from tenants.ledger import GROUP, spend_by_counter, write_records
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.models import BudgetSpend, UsageDay, UsageEndUserDay, UsageHour, UsageRecord
 from tenants.models.ledger import TOKEN_FIELDS
 from tenants.usage_event import UsageEvent, encode

@@ -15,8 +15,8 @@ from django.db import connection
 from gateway_site.infra.valkey import StoreUnavailable, ThreadValkey
 from tenants import counters, ledger_proof
 from tenants.ledger import drain
-from tenants.limits.admission import COUNTED
 from tenants.limits.periods import counter_name, slot_start
+from tenants.limits.scripts import COUNTED
 from tenants.models import Budget, BudgetSpend, Tenant, UsageDay, UsageRecord
 from tests.tenants.ledger_events import append, event
 

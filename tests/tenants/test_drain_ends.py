@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tenants.ledger import drain, drain_lock
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.models import Tenant, UsageRecord
 from tenants.usage_event import UsageEvent, encode
 

@@ -10,7 +10,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from tenants.ledger import REFUSED_STREAM, Drained, drain, partition_name
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.models import Tenant, UsageDay, UsageHour, UsageRecord
 from tenants.tasks import DAYS_AHEAD, make_partitions
 from tenants.usage_event import LossRecord, UsageEvent, loss_records

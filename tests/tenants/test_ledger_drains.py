@@ -8,7 +8,7 @@ import redis
 from django.db import connection, transaction
 
 from tenants.ledger import CONSUMER, DRAIN_LOCK, GROUP, REFUSED_STREAM, Drained, drain, write_records
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.models import Tenant, UsageDay, UsageEndUserDay, UsageHour, UsageRecord
 from tenants.tasks import drain_usage
 from tenants.usage_event import encode

@@ -7,7 +7,7 @@ import pytest
 from django.db.models import Sum
 
 from tenants.ledger import REFUSED_STREAM, Pending, drain, drain_lock, pending_spend, spend_by_counter
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.models import BudgetSpend, Tenant, UsageDay
 from tests.tenants.ledger_events import (
     COUNTERS,

@@ -7,7 +7,7 @@ import redis
 
 from tenants import counters
 from tenants.counters import GAP_SECONDS, SWEEPS_AFTER_SECONDS, WATCHED
-from tenants.limits.admission import RESERVATION_PREFIX, RESERVATIONS, USAGE_STREAM
+from tenants.limits.scripts import RESERVATION_PREFIX, RESERVATIONS, USAGE_STREAM
 
 
 @pytest.fixture

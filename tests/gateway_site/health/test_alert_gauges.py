@@ -14,7 +14,7 @@ from gateway_site.health.alert_gauges import read_gauges
 from routing.report import REPORT_KEY, WORKERS_KEY, WorkerReport
 from routing.snapshot_store import NUMBER_KEY
 from tenants.alerting import Gauges
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 
 
 @pytest.fixture

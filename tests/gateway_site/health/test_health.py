@@ -27,7 +27,7 @@ from gateway_site.tasks import HEARTBEAT_KEY as BEATS_KEY
 from routing.runtime import Runtime
 from routing.services import publish
 from routing.snapshot_store import NUMBER_KEY
-from tenants.limits.admission import USAGE_STREAM
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.models import Tenant
 from tenants.services import create_key
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually, own_valkey

@@ -16,7 +16,7 @@ from tenants import keys
 from tenants.announcements import CHANNEL
 from tenants.auth import Authenticator
 from tenants.errors import GatewayError
-from tenants.limits.admission import SCRIPTS
+from tenants.limits.scripts import SCRIPTS
 from tenants.principal import Principal
 
 type Headers = list[tuple[bytes, bytes]]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tenants.limits.admission import COUNTED
+from tenants.limits.scripts import COUNTED
 from tests.gateway_site.infra.own_valkey import OwnValkey
 from tests.tenants.limits.gate import Gate, gate_at
 

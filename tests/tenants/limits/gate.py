@@ -13,17 +13,10 @@ import pytest
 
 from gateway_site.infra.valkey import HotValkey
 from tenants.errors import RateLimited
-from tenants.limits.admission import (
-    RESERVATIONS,
-    SCRIPTS,
-    SWEEP,
-    USAGE_STREAM,
-    Admission,
-    Request,
-    Reservation,
-)
+from tenants.limits.admission import Admission, Request, Reservation
 from tenants.limits.journal import Journal
 from tenants.limits.money import from_nanos
+from tenants.limits.scripts import RESERVATIONS, SCRIPTS, SWEEP, USAGE_STREAM
 from tenants.limits.spool import Spool
 from tenants.principal import BudgetRule, Principal, Rule
 from tenants.usage_event import UsageEvent, decode, encode

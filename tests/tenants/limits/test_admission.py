@@ -10,11 +10,7 @@ from typing import Any
 import pytest
 
 from tenants.limits import admission
-from tenants.limits.admission import (
-    COUNTED,
-    RESERVATIONS,
-    RESERVE,
-)
+from tenants.limits.scripts import COUNTED, RESERVATIONS, RESERVE
 from tests.tenants.limits.gate import HOUR, MINUTE, ROOT, at_once, caller, gate_at, lease_key, rate
 
 # --- Rates ---------------------------------------------------------------------------------------------------

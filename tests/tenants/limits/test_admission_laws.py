@@ -1,8 +1,9 @@
 """Laws of admission: whatever happens in whatever order, Valkey says what a plain model of it says.
 
 The requests of two keys of alice's tenant (a key that is rotated is another key of the same budgets) and one of charlie's
-are reserved, renewed, settled (twice, late, beyond what they hold), cancelled and swept, while periods pass, limits are
-raised, lowered and increased for a while, budgets are reset, and Valkey forgets its scripts.
+are reserved, when they come or ahead, renewed, settled (twice, late, beyond what they hold), cancelled, given back and
+swept, while periods pass, limits are raised, lowered and increased for a while, budgets are reset, and Valkey forgets its
+scripts.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,9 +19,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway_site.infra.valkey import HotValkey
+from gateway_site.infra.valkey import HotValkey, Script
 from tenants.errors import BudgetExhausted, RateLimited
-from tenants.limits.admission import (
+from tenants.limits.admission import Admission, Request, Reservation
+from tenants.limits.charges import compile_charges, prepare
+from tenants.limits.money import from_nanos, to_nanos
+from tenants.limits.periods import first_slot, slot_start
+from tenants.limits.scripts import (
+    ADMITTED,
     COUNTED,
     LEASE_MS,
     RENEW,
@@ -30,12 +37,8 @@ from tenants.limits.admission import (
     SETTLE,
     SWEEP,
     USAGE_STREAM,
-    Admission,
-    Request,
-    Reservation,
 )
-from tenants.limits.money import from_nanos, to_nanos
-from tenants.limits.periods import first_slot, slot_start
+from tenants.limits.spares import Spare
 from tenants.limits.spool import Spool
 from tenants.principal import BudgetRule, Principal, Rule
 from tenants.usage_event import UsageEvent, decode, encode
@@ -71,6 +74,7 @@ def all_budgets(unit: int) -> dict[int, BudgetRule]:
 RULES = (
     Rule(id=1, scope="tenant", scope_name="alice", kind="concurrency", amount=6),
     Rule(id=2, scope="tenant", scope_name="alice", kind="tokens", amount=300, window_ms=HOUR_MS),
+    Rule(id=3, scope="tenant", scope_name="alice", kind="requests", amount=10_000, window_ms=HOUR_MS, burst=5_000),
 )
 KEYS_OF_ALICE, KEY_OF_CHARLIE = (1, 2), 3
 
@@ -79,7 +83,10 @@ KEYS_OF_ALICE, KEY_OF_CHARLIE = (1, 2), 3
 
 OFTEN = ("reserve",) * 6 + ("settle",) * 4 + ("pass",) * 2
 SELDOM = ("cancel", "renew", "expire", "lose", "sweep", "limit", "increase", "reset", "forget_scripts")
-EVENTS = st.lists(st.tuples(st.sampled_from(OFTEN + SELDOM), *[st.integers(0, 59)] * 3), min_size=20, max_size=80)
+AHEAD = ("spare", "spare", "adopt", "give_back")
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(OFTEN + SELDOM + AHEAD), *[st.integers(0, 59)] * 3), min_size=20, max_size=80
+)
 
 
 # --- The model -----------------------------------------------------------------------------------------------
@@ -117,7 +124,8 @@ class Made:
     held: list[Held]
     tokens: int
     is_alices: bool
-    state: str = "active"
+    state: str = "active"  # spare, active, settled, swept or released
+    spare: Spare | None = None
     is_expired: bool = False
 
 
@@ -133,6 +141,7 @@ class Model:
     spent: Counter[str] = field(default_factory=Counter)  # by counter, for ever
     highest: dict[str, int] = field(default_factory=dict)  # limit that a counter ever had
     tokens: int = 0
+    requests: int = 0
     events: list[tuple[str, int, int, bool]] = field(default_factory=list)  # request, cost, written off, replaces
 
     def rules_of(self, key_id: int) -> tuple[tuple[Rule, ...], tuple[BudgetRule, ...]]:
@@ -144,7 +153,7 @@ class Model:
         return sum(held.amount for made in self.active() for held in made.held if held.key == key)
 
     def active(self) -> list[Made]:
-        return [made for made in self.made if made.state == "active"]
+        return [made for made in self.made if made.state in {"active", "spare"}]
 
     def leases(self) -> set[str]:
         return {made.request_id for made in self.active() if made.is_alices}
@@ -188,6 +197,7 @@ class Model:
     def charge(self, order: Order) -> Made:
         made = Made(order.request.request_id, None, order.wanted, order.request.tokens, order.key_id in KEYS_OF_ALICE)
         self.tokens += made.tokens if made.is_alices else 0
+        self.requests += made.is_alices
         for held in made.held:
             self.highest[held.counter] = max(self.highest.get(held.counter, 0), held.limit)
             slots = self.slots[held.key]
@@ -223,8 +233,9 @@ class Model:
 class Game:
     """One interleaving: everything is done to Valkey and to the model."""
 
-    def __init__(self, valkey: HotValkey, spool: Spool, unit: int) -> None:
+    def __init__(self, valkey: HotValkey, spool: Spool, unit: int, reserve_ahead: Script) -> None:
         self.valkey = valkey
+        self.reserve_ahead = reserve_ahead
         self.admission = Admission(valkey, spool)
         self.model = Model(unit, all_budgets(unit))
         self.number = 0
@@ -232,7 +243,7 @@ class Game:
     async def play(self, events: list[tuple[str, int, int, int]]) -> None:
         await self.valkey.call("FLUSHALL")
         await self.valkey.call("SET", COUNTED, "1")
-        for script in SCRIPTS:
+        for script in (*SCRIPTS, self.reserve_ahead):
             await self.valkey.call("SCRIPT", "LOAD", script.source)
         for name, *numbers in events:
             await getattr(self, f"do_{name}")(*numbers)
@@ -264,6 +275,47 @@ class Game:
             made = self.model.charge(order)
             made.state = "released" if knows[1] else "active"  # what nobody gives back is swept
 
+    async def do_spare(self, who: int, most: int, tokens: int) -> None:
+        order = self._order(who, most, tokens)
+        request = order.request
+        charges = compile_charges(self._principal(order.key_id), alias=request.alias, end_user=request.end_user)
+        arguments, holds = prepare(charges, tokens=request.tokens, money=request.money, now=self.model.now)
+        keys = (RESERVATION_PREFIX + request.request_id, RESERVATIONS, COUNTED, *charges.keys)
+        reply = await self.valkey.run(self.reserve_ahead, keys, request.request_id, LEASE_MS, b"", *arguments)
+        assert (reply[0] == ADMITTED) == (order.refusal is None)
+        if reply[0] == ADMITTED:
+            made = self.model.charge(order)
+            made.state = "spare"
+            made.spare = Spare(id=request.request_id, charges=charges, holds=holds, reply=reply)
+
+    async def do_adopt(self, which: int, *_: int) -> None:
+        """Let a request come that a reservation was made ahead for."""
+        if (made := self._pick_spare(which)) is None:
+            return
+        assert made.spare is not None
+        self.number += 1
+        made.request_id, made.state = f"{self.number:032x}", "active"
+        self.admission.spares.adopt(made.spare, made.request_id, encode(_event(made.request_id)))
+        await self.valkey.call("PING")
+        while self.admission.spares._adopting:  # the script was forgotten
+            await asyncio.sleep(0)
+        made.is_expired = False
+        made.reservation = Reservation(
+            request_id=made.request_id, holds=made.spare.holds, reserved_at=made.spare.reply[1]
+        )
+
+    async def do_give_back(self, which: int, *_: int) -> None:
+        if (made := self._pick_spare(which)) is None:
+            return
+        assert made.spare is not None
+        (knows,) = await self.valkey.call("SCRIPT", "EXISTS", SETTLE.digest)
+        self.admission.spares._give_back(made.spare)
+        await self.valkey.call("PING")
+        if knows:  # else it is swept
+            made.state = "released"
+            self.model.tokens -= made.tokens if made.is_alices else 0
+            self.model.requests -= made.is_alices
+
     async def do_settle(self, which: int, amount: int, currency: int) -> None:
         made = self._pick(which)
         if made is None or made.reservation is None:
@@ -278,18 +330,18 @@ class Game:
         )
         self.model.settle(made, cost, code, tokens)
         await self.admission.settle(made.reservation, event, tokens=tokens)
-        await self.admission.replay()  # where the scripts were forgotten
+        await self.admission.settles.replay()  # where the scripts were forgotten
 
     async def do_renew(self, which: int, *_: int) -> None:
         made = self._pick(which)
         if made is None:
             return
         keys = (RESERVATION_PREFIX + made.request_id, RESERVATIONS)
-        assert await self.valkey.run(RENEW, keys, made.request_id, LEASE_MS) == (made.state == "active")
+        assert await self.valkey.run(RENEW, keys, made.request_id, LEASE_MS) == (made.state in {"active", "spare"})
         made.is_expired = False
 
     async def do_expire(self, which: int, *_: int) -> None:
-        if (made := self._pick(which)) is not None and made.state == "active":
+        if (made := self._pick(which)) is not None and made.state in {"active", "spare"}:
             await self.valkey.call("ZADD", RESERVATIONS, "XX", 1, made.request_id)
             made.is_expired = True
 
@@ -297,8 +349,9 @@ class Game:
         expired = [made for made in self.model.active() if made.is_expired]
         assert await self.valkey.run(SWEEP, (RESERVATIONS, USAGE_STREAM), 100, 60_000) == len(expired)
         for made in expired:
+            if made.state == "active":
+                self.model.events.append((made.request_id, 0, 0, False))
             made.state = "swept"
-            self.model.events.append((made.request_id, 0, 0, False))
 
     async def do_lose(self, which: int, *_: int) -> None:
         """Sweep one of those that are running."""
@@ -336,6 +389,7 @@ class Game:
         index = self.valkey.call("ZRANGE", RESERVATIONS, 0, -1)
         leases = self.valkey.call("ZRANGE", "tollgate:limit:1", 0, -1)
         tokens = self.valkey.call("HGETALL", "tollgate:limit:2")
+        requests = self.valkey.call("HGETALL", "tollgate:limit:3")
         for key, reply in zip(keys, await asyncio.gather(*calls), strict=True):
             found = {name.decode(): int(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
             held = found.pop("held", 0)
@@ -343,11 +397,13 @@ class Game:
             assert {int(slot): spent for slot, spent in found.items()} == model.slots[key]
         assert {each.decode() for each in await index} == {made.request_id for made in model.active()}
         assert {each.decode() for each in await leases} == model.leases()
-        fields = await tokens
-        slots = dict(zip(fields[::2], map(int, fields[1::2]), strict=True))
-        slots.pop(b"at", None)
-        assert slots.pop(b"used", 0) == sum(slots.values()) == model.tokens
-        assert min(slots.values(), default=0) >= 0
+        for reply, total in ((await tokens, model.tokens), (await requests, model.requests)):
+            slots = dict(zip(reply[::2], reply[1::2], strict=True))
+            slots.pop(b"at", None)
+            slots.pop(b"tat", None)
+            used = int(slots.pop(b"used", 0))
+            assert used == sum(map(int, slots.values())) == total
+            assert min(map(int, slots.values()), default=0) >= 0
         await self._check_limits()
 
     async def _check_limits(self) -> None:
@@ -373,7 +429,7 @@ class Game:
     async def end(self) -> None:
         """Settle some, sweep the others: nothing is held, and the events say what was spent."""
         for number, made in enumerate(self.model.made):
-            if made.state == "active":
+            if made.state in {"active", "spare"}:
                 await (self.do_settle(number, 2, 1) if number % 2 and made.reservation else self.do_expire(number))
         await self.do_sweep()
         await self.check()
@@ -393,6 +449,10 @@ class Game:
 
     def _pick(self, which: int) -> Made | None:
         return self.model.made[which % len(self.model.made)] if self.model.made else None
+
+    def _pick_spare(self, which: int) -> Made | None:
+        spares = [made for made in self.model.made if made.state == "spare"]
+        return spares[which % len(spares)] if spares else None
 
     def _rule(self, which: int) -> BudgetRule:
         return list(self.model.budgets.values())[which % len(self.model.budgets)]
@@ -446,6 +506,14 @@ def _event(request_id: str) -> UsageEvent:
     )
 
 
+def ahead_anywhere(folder: Path) -> Script:
+    """Return a reserve.lua that reserves ahead where room is short as well, which is harder."""
+    path = folder / "reserve.lua"
+    path.write_bytes(RESERVE.source.replace(b"room < 2", b"false"))
+    assert path.read_bytes() != RESERVE.source
+    return Script(path)
+
+
 @pytest.fixture(scope="module")
 def runner(stores: tuple[str, str]) -> Iterator[tuple[asyncio.Runner, HotValkey]]:
     """A loop that lives as long as its connection does."""
@@ -459,7 +527,8 @@ def runner(stores: tuple[str, str]) -> Iterator[tuple[asyncio.Runner, HotValkey]
 @pytest.mark.parametrize("unit", [1, 10**9, 10**17], ids=["nanos", "dollars", "hundreds of millions"])
 def test_any_interleaving_leaves_what_the_model_says(runner, tmp_path_factory, unit: int):
     loop, valkey = runner
-    spool = Spool(tmp_path_factory.mktemp("laws") / "spool", "here-1")
+    folder = tmp_path_factory.mktemp("laws")
+    spool, reserve_ahead = Spool(folder / "spool", "here-1"), ahead_anywhere(folder)
 
     @settings(
         max_examples=EXAMPLES if unit == 1 else EXAMPLES // 4,
@@ -468,6 +537,6 @@ def test_any_interleaving_leaves_what_the_model_says(runner, tmp_path_factory, u
     )
     @given(EVENTS)
     def plays(events: list[tuple[str, int, int, int]]) -> None:
-        loop.run(Game(valkey, spool, unit).play(events))
+        loop.run(Game(valkey, spool, unit, reserve_ahead).play(events))
 
     plays()

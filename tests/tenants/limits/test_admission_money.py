@@ -8,14 +8,9 @@ import pytest
 
 from tenants.errors import BudgetExhausted, Unavailable
 from tenants.limits import admission
-from tenants.limits.admission import (
-    COUNTED,
-    RESERVATIONS,
-    SWEEP,
-    USAGE_STREAM,
-    Reservation,
-)
+from tenants.limits.admission import Reservation
 from tenants.limits.money import from_nanos
+from tenants.limits.scripts import COUNTED, RESERVATIONS, SWEEP, USAGE_STREAM
 from tests.gateway_site.infra.own_valkey import eventually
 from tests.tenants.limits.gate import at_once, budget, charge, counted, gate_at, ids, payer, sweep
 
@@ -197,7 +192,7 @@ async def test_a_late_settle_from_the_disk_replaces_what_the_sweep_said(till, va
     assert await sweep(till) == 1
     async with gate_at(valkey_url, tmp_path / "other") as other:
         await charge(other, await other.reserve(payer(budget(100)), money={"USD": 90}), 90)
-    assert await till.admission.replay() == 1
+    assert await till.admission.settles.replay() == 1
     assert await counted(till) == {"held": 0, "0": 100}
     lost, _, late = await till.records()
     assert (lost.alias, lost.cost, lost.request_id) == ("lost", 0, reservation.request_id)
@@ -227,7 +222,7 @@ async def test_what_a_budget_had_no_room_for_is_not_billed_when_valkey_forgets(o
     await eventually(lambda: not own_gate.valkey.is_connected)
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    await own_gate.admission.replay()
+    await own_gate.admission.settles.replay()
     records = await own_gate.records()
     assert [(record.cost, record.written_off) for record in records] == [(from_nanos(100), from_nanos(400))]
 
@@ -260,7 +255,7 @@ async def test_without_valkey_a_worker_spends_its_share_of_what_was_left(own_gat
         await charge(own_gate, each, 100)
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    assert await own_gate.admission.replay() == 2
+    assert await own_gate.admission.settles.replay() == 2
     assert await own_gate.events() == [running.request_id, degraded.request_id]
 
 

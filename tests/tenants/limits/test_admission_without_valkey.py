@@ -11,10 +11,8 @@ import pytest
 
 from gateway_site.infra.valkey import StoreUnavailable
 from tenants.errors import Unavailable
-from tenants.limits.admission import (
-    USAGE_STREAM,
-    Reservation,
-)
+from tenants.limits.admission import Reservation
+from tenants.limits.scripts import USAGE_STREAM
 from tenants.limits.spool import SpooledSettle
 from tenants.usage_event import encode
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
@@ -119,7 +117,7 @@ async def test_a_refusal_whose_admission_was_lost_gives_its_lease_back(own_gate,
         await own_gate.reserve(strict)  # Valkey has it and never says so
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
-    await own_gate.admission.replay()
+    await own_gate.admission.settles.replay()
     assert await own_gate.leases(slots) == []
     assert await own_gate.events() == []
 
@@ -147,7 +145,7 @@ async def test_what_valkey_forgot_with_its_death_is_settled_once_more(own_gate, 
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
     assert await own_gate.events() == []
-    assert await own_gate.admission.replay() == 0
+    assert await own_gate.admission.settles.replay() == 0
     assert await own_gate.events() == [each.request_id for each in reservations]
 
 
@@ -159,7 +157,7 @@ async def test_what_is_settled_once_more_counts_once(own_gate, own_server):
         await own_gate.valkey.call("PING")
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
-    await own_gate.admission.replay()
+    await own_gate.admission.settles.replay()
     assert await own_gate.events() == [reservation.request_id]
 
 
@@ -169,10 +167,10 @@ async def test_a_worker_that_stops_while_valkey_is_away_leaves_what_is_doubtful_
     own_server.kill()
     await eventually(lambda: not own_gate.valkey.is_connected)
     assert own_gate.spool.is_empty
-    own_gate.admission.spool_doubtful()
+    own_gate.admission.settles.spool_doubtful()
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    assert await own_gate.admission.replay() == 1
+    assert await own_gate.admission.settles.replay() == 1
     assert await own_gate.events() == [reservation.request_id]
 
 
@@ -185,11 +183,11 @@ async def test_what_is_settled_while_valkey_is_away_comes_back_exactly_once(own_
     for each in (reservation, degraded):
         await own_gate.settle(each)
     assert not own_gate.spool.is_empty
-    assert await own_gate.admission.replay() == 0
+    assert await own_gate.admission.settles.replay() == 0
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    assert await own_gate.admission.replay() == 2
-    assert await own_gate.admission.replay() == 0
+    assert await own_gate.admission.settles.replay() == 2
+    assert await own_gate.admission.settles.replay() == 0
     assert await own_gate.events() == [each.request_id for each in (reservation, degraded)]
     assert own_gate.spool.is_empty
 
@@ -202,7 +200,7 @@ async def test_a_settle_whose_answer_was_lost_counts_once(own_gate, own_server):
     assert not own_gate.spool.is_empty
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
-    assert await own_gate.admission.replay() == 1
+    assert await own_gate.admission.settles.replay() == 1
     assert await own_gate.events() == [reservation.request_id]
     assert await own_gate.leases(slots) == []
 
@@ -231,7 +229,7 @@ async def test_a_cancelled_settle_that_valkey_never_hears_of_is_spooled(own_gate
     await eventually(lambda: not own_gate.spool.is_empty)
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    assert await own_gate.admission.replay() == 1
+    assert await own_gate.admission.settles.replay() == 1
     assert await own_gate.events() == [reservation.request_id]
 
 
@@ -243,7 +241,7 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_was(own_gate, own_ser
         await own_gate.settle(each)
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    replaying = asyncio.create_task(own_gate.admission.replay())
+    replaying = asyncio.create_task(own_gate.admission.settles.replay())
     while await own_gate.valkey.call("XLEN", USAGE_STREAM) < 20:
         pass
     own_server.freeze()
@@ -252,7 +250,7 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_was(own_gate, own_ser
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
     assert 20 <= len(await own_gate.events()) < 400
-    assert await own_gate.admission.replay() == 400
+    assert await own_gate.admission.settles.replay() == 400
     assert await own_gate.events() == [each.request_id for each in reservations]
 
 
@@ -261,7 +259,7 @@ async def test_scripts_that_valkey_forgot_lose_no_event(gate):
     reservation = await gate.reserve(caller(slots))
     await gate.valkey.call("SCRIPT", "FLUSH")
     await gate.settle(reservation)
-    assert await gate.admission.replay() == 1
+    assert await gate.admission.settles.replay() == 1
     assert await gate.events() == [reservation.request_id]
     assert await gate.leases(slots) == []
     assert await gate.admits(caller(slots))
@@ -279,7 +277,7 @@ def spooled(folder: Path, name: str, *request_ids: str) -> Path:
 
 
 async def replayed(gate: Gate) -> list[str]:
-    while await gate.admission.replay():
+    while await gate.admission.settles.replay():
         pass
     return sorted(await gate.events())
 
@@ -320,7 +318,7 @@ async def test_a_spool_taken_by_another_meanwhile_stops_nobody(own_gate, own_ser
     await own_gate.settle(reservation)
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    replaying = asyncio.create_task(own_gate.admission.replay())
+    replaying = asyncio.create_task(own_gate.admission.settles.replay())
     await asyncio.sleep(0)
     with suppress(FileNotFoundError):
         (tmp_path / "spool" / "here-1.replaying").unlink()

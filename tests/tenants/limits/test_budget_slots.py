@@ -11,16 +11,9 @@ import pytest
 
 from gateway_site.infra.valkey import HotValkey
 from tenants.errors import BudgetExhausted
-from tenants.limits.admission import (
-    COUNTED,
-    RESERVATION_PREFIX,
-    SCRIPTS,
-    USAGE_STREAM,
-    Admission,
-    Request,
-    Reservation,
-)
+from tenants.limits.admission import Admission, Request, Reservation
 from tenants.limits.money import from_nanos
+from tenants.limits.scripts import COUNTED, RESERVATION_PREFIX, SCRIPTS, USAGE_STREAM
 from tenants.limits.spool import Spool
 from tenants.principal import BudgetRule, Principal
 from tenants.usage_event import UsageEvent
@@ -136,10 +129,10 @@ async def settled_once_more(valkey: HotValkey, admission: Admission, *, knows: b
     """Lose Valkey after a settle, and what it knew of it; return events, whether budgets are counted, and what was spent."""
     month = budget("month")
     reservation = await spend(admission, month, 0.4)
-    admission._doubt_unwritten()
+    admission.settles.doubt_unwritten()
     if not knows:
         await valkey.call("DEL", RESERVATION_PREFIX + reservation.request_id)  # by time, or with all its data
-    await admission.replay()
+    await admission.settles.replay()
     return (
         await valkey.call("XLEN", USAGE_STREAM),
         await valkey.call("EXISTS", COUNTED),
@@ -165,7 +158,7 @@ async def test_what_was_spent_without_valkey_is_told_before_anything_else_is_spe
     await valkey.call("SET", COUNTED, "1")
     admission, month = Admission(valkey, Spool(tmp_path / "spool", "here-1")), budget("month")
     await spend(admission, month, 0.1)
-    admission._unwritten.clear()  # it was long ago
+    admission.settles._unwritten.clear()  # it was long ago
     own_server.kill()
     for _ in range(3):
         assert (await spend(admission, month, 0.3)).is_degraded

@@ -13,8 +13,9 @@ import pytest
 
 from gateway_site.infra.valkey import HotValkey
 from tenants.errors import BudgetExhausted, Forbidden, RateLimited, Unavailable
-from tenants.limits.admission import COUNTED, SCRIPTS, SWEEP, USAGE_STREAM, Admission, Request, Reservation
+from tenants.limits.admission import Admission, Request, Reservation
 from tenants.limits.money import from_nanos
+from tenants.limits.scripts import COUNTED, SCRIPTS, SWEEP, USAGE_STREAM
 from tenants.limits.spool import Spool
 from tenants.principal import BudgetRule, Principal, Rule
 from tenants.usage_event import UsageEvent, decode

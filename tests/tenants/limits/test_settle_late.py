@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 from tenants.limits import admission as admission_module
-from tenants.limits.admission import COUNTED, MOST_LATE
+from tenants.limits import settles as settles_module
 from tenants.limits.journal import Journal
 from tenants.limits.money import from_nanos
+from tenants.limits.scripts import COUNTED
+from tenants.limits.settles import MOST_LATE
 from tenants.limits.spool import Spool
 from tenants.limits.spool import read as read_file
 from tests.gateway_site.infra.own_valkey import OwnValkey, eventually
@@ -59,7 +61,7 @@ async def own_gate(own_server: OwnValkey, tmp_path: Path, journal: Journal) -> A
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is put off leaves only with other commands."""
-    monkeypatch.setattr(admission_module, "LATE_SECONDS", 3_600)
+    monkeypatch.setattr(settles_module, "LATE_SECONDS", 3_600)
 
 
 async def settle_soon(gate: Gate, reservation: Any, *, nanos: int = 0, tokens: int = 0) -> Any:
@@ -118,6 +120,7 @@ async def test_many_are_settled_in_few_packets(gate: Gate, monkeypatch: pytest.M
     for each in reservations:
         await settle_soon(gate, each, nanos=7)
     await eventually(lambda: gate.admission.is_idle)
+    gate.admission.spares.give_back_all()
     assert len(packets) <= 4  # 16 to a packet at least, if no timer came between
     assert await counted(gate) == {"held": 0, "0": 280}
     assert len(await gate.events()) == 40
@@ -136,7 +139,7 @@ async def test_enough_for_a_packet_do_not_wait_for_others(gate: Gate):
 async def test_the_journal_of_a_worker_that_is_never_idle_does_not_grow(
     gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(gate.admission, "_clear_journal", lambda: None)  # it has always something under way
+    monkeypatch.setattr(gate.admission.settles, "_clear_journal", lambda: None)  # it has always something under way
     for _ in range(5):
         reservation = await gate.reserve(caller(at_once(PLENTY)))
         await settle_soon(gate, reservation)
@@ -148,7 +151,7 @@ async def test_charlie_is_charged_nothing_of_it(gate: Gate):
     charlie = payer(budget(PLENTY, id=5, scope_name="charlie"))
     await gate.reserve(charlie, money={"USD": 10})
     await settle_soon(gate, reservation, nanos=250)
-    await eventually(lambda: not gate.admission._late)
+    await eventually(lambda: not gate.admission.settles._late)
     assert await counted(gate, "tollgate:budget:5.0") == {"held": 10, "0": 0}
     assert await counted(gate) == {"held": 0, "0": 250}
 
@@ -158,7 +161,7 @@ async def test_charlie_is_charged_nothing_of_it(gate: Gate):
 
 async def is_put_off(gate: Gate, reservation: Any, *, nanos: int = 0) -> bool:
     await settle_soon(gate, reservation, nanos=nanos)
-    return bool(gate.admission._late)
+    return bool(gate.admission.settles._late)
 
 
 @pytest.mark.usefixtures("patient")
@@ -259,8 +262,8 @@ async def test_one_that_has_to_be_settled_otherwise_stands_in_the_journal_until_
     reservation = await gate.reserve(payer(budget(PLENTY)), money={"USD": 600})
     await sweep(gate)
     assert await is_put_off(gate, reservation, nanos=250)
-    gate.admission.send_late()
-    while not gate.admission._unsettled:
+    gate.admission.settles.send_late()
+    while not gate.admission.settles._unsettled:
         await asyncio.sleep(0)
     assert journaled(tmp_path) == [reservation.request_id]
     await eventually(lambda: gate.admission.is_idle)
@@ -280,12 +283,12 @@ async def test_what_was_put_off_when_valkey_was_lost_is_spooled(own_gate: Gate, 
     assert await is_put_off(own_gate, reservation)
     own_server.kill()
     await eventually(lambda: not own_gate.valkey.is_connected)
-    own_gate.admission.send_late()
+    own_gate.admission.settles.send_late()
     assert own_gate.admission.is_idle
     assert journaled(tmp_path) == []  # once is enough
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    assert await own_gate.admission.replay() == 1
+    assert await own_gate.admission.settles.replay() == 1
     assert await own_gate.events() == [reservation.request_id]
 
 
@@ -296,7 +299,7 @@ async def test_what_a_frozen_valkey_never_answers_is_spooled(own_gate: Gate, own
     await eventually(lambda: own_gate.admission.is_idle)
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
-    await own_gate.admission.replay()
+    await own_gate.admission.settles.replay()
     assert await own_gate.events() == [reservation.request_id]
 
 
@@ -306,18 +309,19 @@ DYING = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from tenants.limits import admission as admission_module
+from tenants.limits import settles as settles_module
 from tenants.limits.journal import Journal
 from tests.tenants.limits.gate import budget, event_of, gate_at, payer
 from tests.tenants.limits.test_settle_late import settle_soon
 
-admission_module.LATE_SECONDS = 3_600
+settles_module.LATE_SECONDS = 3_600
 
 async def main(url, folder, when):
     async with gate_at(url, folder, journal=Journal(folder, "dead-1")) as gate:
         reservation = await gate.reserve(payer(budget(1_000_000)), "r1", money={"USD": 600})
         await settle_soon(gate, reservation, nanos=250)
         if when == "sent":
-            gate.admission.send_late()
+            gate.admission.settles.send_late()
         print("answered", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -339,7 +343,7 @@ async def test_a_worker_that_is_killed_has_settled_what_it_answered(
     if is_swept:
         await sweep(gate)
     Spool(folder, "here-1").adopt(lambda name: name != "dead-1")
-    assert await gate.admission.replay() == 1
+    assert await gate.admission.settles.replay() == 1
     assert await counted(gate) == {"held": 0, "0": 250}
     records = await gate.records()
     assert records[-1].cost == from_nanos(250)

@@ -34,7 +34,7 @@ async def test_it_does_not_wait_for_an_answer(own_gate, own_server):
     await eventually(lambda: own_gate.admission.is_idle)
     own_server.thaw()
     await eventually(lambda: own_gate.valkey.is_connected)
-    await own_gate.admission.replay()  # it was spooled when nobody answered
+    await own_gate.admission.settles.replay()  # it was spooled when nobody answered
     assert await own_gate.events() == [reservation.request_id]
     assert await own_gate.leases(alice.rules[0]) == []
 
@@ -47,7 +47,7 @@ async def test_without_valkey_it_is_on_disk_when_it_returns(own_gate, own_server
     assert own_gate.admission.is_idle
     own_server.start()
     await eventually(lambda: own_gate.valkey.is_connected)
-    assert await own_gate.admission.replay() == 1
+    assert await own_gate.admission.settles.replay() == 1
 
 
 @pytest.mark.parametrize(("limit", "billed"), [(1_000, 900), (700, 700)])

@@ -1,0 +1,45 @@
+"""What admission has in Valkey: its scripts, the names of its keys, and how a settle is written down for a script."""
+
+from pathlib import Path
+from typing import Any
+
+from gateway_site.infra.valkey import Script
+from tenants.limits.charges import settle_arguments
+from tenants.limits.spool import SpooledSettle
+
+USAGE_STREAM = b"tollgate:usage"
+RESERVATION_PREFIX = "tollgate:reservation:"
+RESERVATIONS = "tollgate:reservations"
+COUNTED = "tollgate:budgets:counted"  # there: what was spent is what the counters say
+
+LEASE_MS = 40_000  # what a killed worker holds is free again after this, and the next sweep
+SETTLED_MS = 120_000  # how long a repeated settle is recognised; the ledger's primary key guards beyond
+SWEPT_MS = 86_400_000  # how long after a sweep a late settle is recognised
+
+_FOLDER = Path(__file__).parent
+RESERVE = Script(_FOLDER / "reserve.lua")
+ADOPT = Script(_FOLDER / "adopt.lua")
+SETTLE = Script(_FOLDER / "settle.lua")
+RENEW = Script(_FOLDER / "renew.lua")
+SWEEP = Script(_FOLDER / "sweep.lua")
+COUNT = Script(_FOLDER / "count.lua")
+HOLDS = Script(_FOLDER / "holds.lua")
+PEEK = Script(_FOLDER / "peek.lua")
+STORE_PRINCIPAL = Script(_FOLDER / "store_principal.lua")
+SCRIPTS = (RESERVE, ADOPT, SETTLE, RENEW, STORE_PRINCIPAL)  # that workers call
+
+ADMITTED, UNCOUNTED = 1, -1  # what reserve.lua returns first
+ROOMY, SPACIOUS = 1, 2  # what it says of the room that is left
+SETTLED, NO_ROOM, LATE = (0, 1), 2, 3  # what settle.lua returns
+
+
+def settle_command(settle: SpooledSettle) -> tuple[Any, ...]:
+    """Return the keys of the script, and behind them its arguments."""
+    request_id = settle.request_id
+    keys, arguments = settle_arguments(settle.holds, settle.cost, settle.currency)
+    note = 1 if settle.replaces_lost else 2 if settle.doubtful_since else 0
+    return (
+        (USAGE_STREAM, RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *keys),
+        *(request_id, SETTLED_MS, settle.event, settle.tokens, settle.reserved_at, note),
+        *arguments,
+    )
