@@ -33,13 +33,13 @@ ROOMY, SPACIOUS = 1, 2  # what it says of the room that is left
 SETTLED, NO_ROOM, LATE = (0, 1), 2, 3  # what settle.lua returns
 
 
-def settle_command(settle: SpooledSettle) -> tuple[Any, ...]:
+def settle_command(settle: SpooledSettle, *, remembered_ms: int = SETTLED_MS) -> tuple[Any, ...]:
     """Return the keys of the script, and behind them its arguments."""
     request_id = settle.request_id
     keys, arguments = settle_arguments(settle.holds, settle.cost, settle.currency)
     note = 1 if settle.replaces_lost else 2 if settle.doubtful_since else 0
     return (
         (USAGE_STREAM, RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *keys),
-        *(request_id, SETTLED_MS, settle.event, settle.tokens, settle.reserved_at, note),
+        *(request_id, remembered_ms, settle.event, settle.tokens, settle.reserved_at, note),
         *arguments,
     )

@@ -178,7 +178,8 @@ class Spares:
 
     def _give_back(self, spare: Spare) -> None:
         holds = (*spare.holds, *request_holds(spare.charges))
-        keys, *arguments = settle_command(SpooledSettle(spare.id, holds, "", reserved_at=spare.reply[1]))
+        settle = SpooledSettle(spare.id, holds, "", reserved_at=spare.reply[1])
+        keys, *arguments = settle_command(settle, remembered_ms=SPARE_LEASE_MS)
         try:
             reply = self._valkey.call(b"EVALSHA", SETTLE.digest, len(keys), *keys, *arguments, has_more=True)
         except StoreUnavailable:
