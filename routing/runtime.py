@@ -131,9 +131,9 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.live.aclose()
-        self.admission.spares.give_back_all()
+        self.admission.spares.close()
         deadline = monotonic() + SETTLE_SECONDS
-        while not self.admission.is_idle and monotonic() < deadline:
+        while not (self.admission.is_idle and self.admission.spares.is_idle) and monotonic() < deadline:
             await asyncio.sleep(0.01)
         with suppress(StoreUnavailable, ScriptFailed):
             await self.admission.settles.replay()

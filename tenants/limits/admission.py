@@ -176,8 +176,8 @@ class Admission:
         )
 
     def _spare(self, charges: Charges, wanted: tuple[Hold, ...]) -> Spare | None:
-        """Take what was reserved ahead, where Valkey is well, and the kernel has what is sent to it."""
-        if self._local is not None or not self._valkey.is_plain:
+        """Take what was reserved ahead, where Valkey is well and knows all, and the kernel has what is sent to it."""
+        if self._local is not None or self.settles.is_behind or not self._valkey.is_plain:
             return None
         return self.spares.take(charges, wanted)
 
@@ -252,12 +252,16 @@ class Admission:
     def _get_ready(self) -> None:
         """Nothing has come: now there is time to get ready for it."""
         likes, self._likes = self._likes, []
+        if self.settles.is_behind:
+            return
+        self.spares.peers = self.peers
         for like in likes:
             self.spares.make(like)
 
     def _lost(self) -> None:
         self.settles.doubt_unwritten()
         self.spares.forget()
+        self._likes.clear()
 
     def _remember(self, charges: Charges, reply: Reply) -> None:
         """Remember what Valkey said of limits and budgets."""

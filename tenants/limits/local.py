@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tenants.limits.charges import Charge, Hold
+from tenants.limits.windows import SLOTS
 from tenants.principal import Rule
 
-SLOTS = 20
 FULL_WAIT_MS = 1_000  # when requests at once are used up nobody knows until when
 
 

@@ -2,7 +2,8 @@
 --
 -- KEYS    the reservation, the index of reservations, the mark that budgets are counted; then one per rule: a hash for a
 --         rate, a sorted set of leases for concurrency, a hash for a budget
--- ARGV    request id, lease in ms, the usage event if the reservation is swept ('' if it is made ahead), then per rule its kind and
+-- ARGV    request id, lease in ms, the usage event if the reservation is swept ('' if it is made ahead: then at the very end for
+--         how many like it there must be room), then per rule its kind and
 --           c  amount                                                   requests at once
 --           r  amount, window in ms, burst (0: none)                    requests in a time
 --           t  amount, window in ms, tokens                             tokens in a time
@@ -30,6 +31,10 @@ local ULPS = 4096 -- what three roundings of 64-bit integers to Lua's numbers ma
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local id, lease = ARGV[1], tonumber(ARGV[2])
+local is_ahead = ARGV[3] == ''
+if is_ahead then
+  MANY = tonumber(ARGV[#ARGV])
+end
 
 -- Read the slots of a rate's hash: the count of each that still counts, their sum, and the fields that are of no use any
 -- more (old slots, and those of another window that the rule had before).
@@ -175,7 +180,7 @@ for rule = 1, #KEYS - 3 do
   end
 end
 
-if room < 2 and ARGV[3] == '' then
+if is_ahead and room < 2 then
   return {0}
 end
 

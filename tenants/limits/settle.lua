@@ -95,7 +95,9 @@ for charge = 5, #KEYS do
       redis.call('HINCRBY', key, slot, string.format('%d', change))
       redis.call('HINCRBY', key, 'used', string.format('%d', change)) -- the sum of the slots that are there
       if kind == 'r' and number > 0 then
-        redis.call('HINCRBYFLOAT', key, 'tat', string.format('%.3f', -window / number))
+        local time = redis.call('TIME') -- what has drained from the bucket meanwhile is free again already
+        local drained = time[1] * 1000 + math.floor(time[2] / 1000) - reserved_at
+        redis.call('HINCRBYFLOAT', key, 'tat', string.format('%.3f', -math.max(0, window / number - drained)))
       end
     end
   end

@@ -4,10 +4,12 @@ A spare is a reservation as any other, of twice what the last request needed, so
 takes it has it put down to its own id, by a command that leaves this process before the request goes upstream. What
 nobody takes within a second is given back, the request that was counted for it included.
 
-One is made only where much is free (`reserve.lua`): near the end of a limit each request asks for itself.
+One is made only where much is free (`reserve.lua`): near the end of a limit each request asks for itself. All spares of
+all workers together hold a sixteenth of what is free of a rule at most.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic, time
@@ -31,11 +33,14 @@ from tenants.limits.scripts import (
     settle_command,
 )
 from tenants.limits.spool import SpooledSettle
+from tenants.limits.windows import SLOTS
+from tenants.principal import Rule
 
 log = structlog.get_logger("tollgate.admission")
 
 SPARE_SECONDS = 1.0
-SPARE_LEASE_MS = 5_000  # what a killed worker leaves behind is swept after this
+REMEMBERED_MS = 5_000  # how long Valkey knows of one that it was given back
+SHARE = 16  # of what is free of a rule, all spares hold one part of so many at most
 TIMES = 2  # what the last request needed
 MOST_SPARES = 10_000
 
@@ -61,13 +66,21 @@ class Spare(msgspec.Struct, gc=False):
     id: str
     charges: Charges
     holds: tuple[Hold, ...]
+    made_at: float  # of the monotonic clock; sooner than Valkey made it
     reply: Any = None  # reserve.lua's
-    made_at: float = 0.0  # of the monotonic clock; later than Valkey made it
 
     @property
     def age(self) -> float:
         """Seconds since it was made."""
         return monotonic() - self.made_at
+
+    @property
+    def is_current(self) -> bool:
+        """Whether a request that comes now is counted in the slots of windows that it was counted in."""
+        reserved_at = self.reply[1]
+        now = reserved_at + self.age * 1000
+        windows = [charge.rule.window_ms for charge in self.charges.charges if isinstance(charge.rule, Rule)]
+        return all(now // (window / SLOTS) == reserved_at // (window / SLOTS) for window in windows if window)
 
     def standing(self, tokens: int) -> tuple[list[int], list[int]]:
         """Return the tightest limits of requests and of tokens, as they are once a request with so many has taken it."""
@@ -88,6 +101,9 @@ class Spares:
         self._on_made = on_made  # told what Valkey said of limits and budgets
         self._spares: dict[Name, Spare] = {}  # the oldest first
         self._awaited: set[Name] = set()
+        self._held: Counter[str] = Counter()  # by spares, by rule
+        self.peers = 1  # web workers that make some of the same rules, this one included
+        self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._adopting: set[asyncio.Task[None]] = set()
 
@@ -95,17 +111,21 @@ class Spares:
         return len(self._spares)
 
     def take(self, charges: Charges, wanted: tuple[Hold, ...]) -> Spare | None:
-        """Return a spare that will do for a request, which has to adopt it."""
+        """Return a spare that will do for a request, which has to adopt it; one that will not is given back."""
         name = (charges.principal.key_id, charges.keys)
         spare = self._spares.get(name)
-        if (
-            spare is None
-            or spare.charges.principal is not charges.principal
-            or spare.age >= SPARE_SECONDS
-            or not is_enough(spare.holds, wanted)
-        ):
+        if spare is None:
             return None
-        return self._spares.pop(name)
+        self._drop(name)
+        if (
+            spare.charges.principal is charges.principal
+            and spare.age < SPARE_SECONDS
+            and spare.is_current
+            and is_enough(spare.holds, wanted)
+        ):
+            return spare
+        self._give_back(spare)  # it must not be in the way of the request that will ask for itself
+        return None
 
     def adopt(self, spare: Spare, request_id: str, if_lost: bytes) -> None:
         """Have a spare put down to the request that took it; raises StoreUnavailable, and then nothing was sent."""
@@ -133,39 +153,63 @@ class Spares:
     def make(self, like: Like) -> None:
         """Ask for a spare, unless there is one."""
         charges, name = like.charges, like.name
-        if name in self._spares or name in self._awaited or len(self._spares) >= MOST_SPARES:
+        if self._is_closed or name in self._spares or name in self._awaited or len(self._spares) >= MOST_SPARES:
             return
+        room = SHARE * self.peers * (1 + max((self._held[key] for key in charges.keys), default=0))
         money = {currency: amount * TIMES for currency, amount in like.money.items()}
         arguments, holds = prepare(charges, tokens=like.tokens * TIMES, money=money, now=time())
-        spare = Spare(id=uuid4().hex, charges=charges, holds=holds)
+        spare = Spare(id=uuid4().hex, charges=charges, holds=holds, made_at=monotonic())
         keys = (RESERVATION_PREFIX + spare.id, RESERVATIONS, COUNTED, *charges.keys)
         try:
             reply = self._valkey.call(
-                b"EVALSHA", RESERVE.digest, len(keys), *keys, spare.id, SPARE_LEASE_MS, b"", *arguments
+                b"EVALSHA", RESERVE.digest, len(keys), *keys, spare.id, LEASE_MS, b"", *arguments, room
             )
         except StoreUnavailable:
             return
         self._awaited.add(name)
+        self._held.update(charges.keys)
         reply.add_done_callback(partial(self._made, name, spare))
 
     def _made(self, name: Name, spare: Spare, reply: asyncio.Future[Reply]) -> None:
         self._awaited.discard(name)
         if reply.cancelled() or reply.exception() is not None or reply.result()[0] != ADMITTED:
+            self._held.subtract(spare.charges.keys)
             return  # there is no room to spare: the next request asks for itself
-        spare.reply, spare.made_at = reply.result(), monotonic()
+        spare.reply = reply.result()
         self._on_made(spare.charges, spare.reply)
         self._spares[name] = spare
-        if self._timer is None:
+        if self._is_closed:
+            self.give_back_all()
+        elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SPARE_SECONDS, self._give_back_old)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether none waits, nor will."""
+        return not (self._spares or self._awaited)
+
+    def close(self) -> None:
+        """Give back what waits, and make no more."""
+        self._is_closed = True
+        self.give_back_all()
+
     def give_back_all(self) -> None:
-        """Give back what waits: the worker stops, or somebody wants to know what is used."""
-        while self._spares:
-            self._give_back(self._spares.popitem()[1])
+        """Give back what waits: somebody wants to know what is used."""
+        for name in list(self._spares):
+            self._give_back(self._drop(name))
 
     def forget(self) -> None:
         """Valkey was lost, and perhaps they with it; else they are swept."""
-        self._spares.clear()
+        for name in list(self._spares):
+            self._drop(name)
+
+    def _drop(self, name: Name) -> Spare:
+        spare = self._spares.pop(name)
+        self._held.subtract(spare.charges.keys)
+        for key in spare.charges.keys:
+            if not self._held[key]:
+                del self._held[key]
+        return spare
 
     def _give_back_old(self) -> None:
         self._timer = None
@@ -174,12 +218,12 @@ class Spares:
             if seconds_left > 0:
                 self._timer = asyncio.get_running_loop().call_later(seconds_left, self._give_back_old)
                 return
-            self._give_back(self._spares.pop(name))
+            self._give_back(self._drop(name))
 
     def _give_back(self, spare: Spare) -> None:
         holds = (*spare.holds, *request_holds(spare.charges))
         settle = SpooledSettle(spare.id, holds, "", reserved_at=spare.reply[1])
-        keys, *arguments = settle_command(settle, remembered_ms=SPARE_LEASE_MS)
+        keys, *arguments = settle_command(settle, remembered_ms=REMEMBERED_MS)
         try:
             reply = self._valkey.call(b"EVALSHA", SETTLE.digest, len(keys), *keys, *arguments, has_more=True)
         except StoreUnavailable:

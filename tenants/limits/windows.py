@@ -1,6 +1,7 @@
 """Times of rate limits. Pure."""
 
 WINDOW_MS = {"second": 1_000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
+SLOTS = 20  # that a window is counted in, as in reserve.lua and settle.lua
 
 
 def window_name(window_ms: int) -> str:

@@ -281,12 +281,12 @@ class Game:
         charges = compile_charges(self._principal(order.key_id), alias=request.alias, end_user=request.end_user)
         arguments, holds = prepare(charges, tokens=request.tokens, money=request.money, now=self.model.now)
         keys = (RESERVATION_PREFIX + request.request_id, RESERVATIONS, COUNTED, *charges.keys)
-        reply = await self.valkey.run(self.reserve_ahead, keys, request.request_id, LEASE_MS, b"", *arguments)
+        reply = await self.valkey.run(self.reserve_ahead, keys, request.request_id, LEASE_MS, b"", *arguments, 1)
         assert (reply[0] == ADMITTED) == (order.refusal is None)
         if reply[0] == ADMITTED:
             made = self.model.charge(order)
             made.state = "spare"
-            made.spare = Spare(id=request.request_id, charges=charges, holds=holds, reply=reply)
+            made.spare = Spare(id=request.request_id, charges=charges, holds=holds, made_at=0.0, reply=reply)
 
     async def do_adopt(self, which: int, *_: int) -> None:
         """Let a request come that a reservation was made ahead for."""
@@ -509,7 +509,7 @@ def _event(request_id: str) -> UsageEvent:
 def ahead_anywhere(folder: Path) -> Script:
     """Return a reserve.lua that reserves ahead where room is short as well, which is harder."""
     path = folder / "reserve.lua"
-    path.write_bytes(RESERVE.source.replace(b"room < 2", b"false"))
+    path.write_bytes(RESERVE.source.replace(b"is_ahead and room < 2", b"false"))
     assert path.read_bytes() != RESERVE.source
     return Script(path)
 
