@@ -525,12 +525,12 @@ def test_the_fourth_request_in_a_minute_is_refused_with_the_time_to_wait(stack: 
 
 def test_a_request_that_is_wrong_in_itself_is_not_counted(stack: Stack, keys: Keys) -> None:
     def remaining() -> int:
+        time.sleep(1.5)  # what was reserved ahead is as old as a second, and may not have been needed
         return int(stack.post(CHAT.path, keys.alice, CHAT.body()).headers["x-ratelimit-remaining-requests"])
 
     before = remaining()
     stack.post(CHAT.path, keys.alice, CHAT.body(model="nothing"))
     stack.post(CHAT.path, keys.alice, b"{}")
-    time.sleep(1.5)  # what was reserved ahead of requests that did not come counts for a second
     assert remaining() >= before - 1
 
 
