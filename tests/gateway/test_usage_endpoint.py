@@ -1,13 +1,13 @@
 """GET /v1/usage: a key is told what it has used and what it may still use, and nothing of anybody else's."""
 
-from collections.abc import time
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
-import Mapping
 import pytest
 
 from tenants.keys import generate
