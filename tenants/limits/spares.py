@@ -173,7 +173,7 @@ class Spares:
     def _made(self, name: Name, spare: Spare, reply: asyncio.Future[Reply]) -> None:
         self._awaited.discard(name)
         if reply.cancelled() or reply.exception() is not None or reply.result()[0] != ADMITTED:
-            self._held.subtract(spare.charges.keys)
+            self._let_go(spare.charges)
             return  # there is no room to spare: the next request asks for itself
         spare.reply = reply.result()
         self._on_made(spare.charges, spare.reply)
@@ -205,11 +205,14 @@ class Spares:
 
     def _drop(self, name: Name) -> Spare:
         spare = self._spares.pop(name)
-        self._held.subtract(spare.charges.keys)
-        for key in spare.charges.keys:
+        self._let_go(spare.charges)
+        return spare
+
+    def _let_go(self, charges: Charges) -> None:
+        self._held.subtract(charges.keys)
+        for key in charges.keys:
             if not self._held[key]:
                 del self._held[key]
-        return spare
 
     def _give_back_old(self) -> None:
         self._timer = None
