@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +38,7 @@ from tests.tenants.limits.gate import (
 PLENTY = 1_000_000
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "spool", "here-1")
-
-
-@pytest.fixture
-async def gate(valkey_url: str, tmp_path: Path, journal: Journal) -> AsyncIterator[Gate]:
-    async with gate_at(valkey_url, tmp_path / "spool", journal=journal) as gate:
-        await gate.valkey.call("SET", COUNTED, "1")
-        yield gate
-
-
-@pytest.fixture
-async def own_gate(own_server: OwnValkey, tmp_path: Path, journal: Journal) -> AsyncIterator[Gate]:
-    async with gate_at(own_server.url, tmp_path / "spool", deadline=1.0, journal=journal) as gate:
-        await gate.valkey.call("SET", COUNTED, "1")
-        yield gate
+pytestmark = pytest.mark.journaled
 
 
 @pytest.fixture
