@@ -21,6 +21,7 @@ from django.urls.resolvers import get_resolver
 from gateway_site.infra.logging import AccessLog
 from gateway_site.serving.answer_headers import identity_headers, stream_headers
 from gateway_site.serving.departure import Departure
+from gateway_site.serving.one_write import writer_of
 from gateway_site.serving.patience import Patience
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
@@ -167,6 +168,8 @@ class DataPlaneHandler:
                         }
                     )
                 await send({"type": "http.response.body", "body": first, "more_body": True})
+                if exchange.kept is None:  # else all of it has to come by here
+                    exchange.write_now = writer_of(send)
                 async for data in body:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

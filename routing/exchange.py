@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from time import monotonic, time, time_ns
@@ -105,6 +105,7 @@ class Exchange:
         "upstream_seconds",
         "usage",
         "wants_trace",
+        "write_now",
     )
 
     def __init__(self, method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -147,6 +148,8 @@ class Exchange:
         self.currency = "USD"
         self.first_token_at: float | None = None
         self.upstream_seconds = 0.0
+        # Writes to a client that is being sent a stream; False: it cannot take more at the moment.
+        self.write_now: Callable[[bytes], bool] | None = None
 
     @property
     def dialect(self) -> str:

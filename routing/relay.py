@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway_site.infra import telemetry
-from gateway_site.infra.alarms import Alarm, Alarms
+from gateway_site.infra.alarms import Alarms
 from gateway_site.infra.tallies import Level
 from providers.canonical.usage import Usage
 from providers.dialects.watch import Watch
@@ -16,7 +16,9 @@ from providers.wire.sse import FrameSplitter, count_events, frames
 from routing.account import Account
 from routing.exchange import Exchange
 from routing.outbound import Outbound
-from tenants.errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from routing.shortcut import Shortcut
+from routing.stall_guard import StallGuard
+from tenants.errors import GatewayError, UpstreamFailed
 
 active_streams = Level(telemetry.active_streams)
 MOST_HELD_BYTES = 32 * 1024 * 1024  # of a stream: images come in one frame
@@ -92,7 +94,7 @@ def _what_is_there(stream: Stream) -> Iterator[bytes]:
     yield stream.watch.observe(later) if later else b""
 
 
-_open: dict[Exchange, tuple[Stream, "StallGuard"]] = {}
+_open: dict[Exchange, tuple[Stream, StallGuard]] = {}
 
 
 def buffered_bytes() -> int:
@@ -109,7 +111,7 @@ def break_off(exchange: Exchange, error: GatewayError) -> bool:
 
 
 async def relay(
-    stream: Stream, account: Account, outbound: Outbound, guard: "StallGuard", held: Held
+    stream: Stream, account: Account, outbound: Outbound, guard: StallGuard, held: Held
 ) -> AsyncGenerator[bytes]:
     """Send on what the watch says; settle once, however the stream ends."""
     upstream, watch, splitter, exchange = stream.upstream, stream.watch, stream.splitter, outbound.request.exchange
@@ -125,6 +127,8 @@ async def relay(
                 exchange.frames += count_events(ready)
                 exchange.answer_size += len(ready)
                 yield ready
+        if exchange.write_now is not None:
+            upstream.pass_on(Shortcut(watch, splitter, exchange, guard, exchange.write_now).take)
         while not watch.is_finished and watch.error is None:
             guard.waiting_since = monotonic()
             while (data := await _next_chunk(stream, guard.alarms)) is None:
@@ -187,72 +191,3 @@ async def _next_chunk(stream: Stream, alarms: Alarms) -> bytes | None:
 
 def _cut() -> GatewayError:
     return UpstreamFailed("The upstream broke off in the middle of its answer.", code="upstream_cut")
-
-
-class StallGuard:
-    """Breaks the upstream's connection when it says nothing for too long, or goes on for too long.
-
-    One alarm per stream, set again only when it goes off: a chunk costs two assignments. A client that reads slowly is not
-    the upstream's silence: time counts only while we wait for the upstream. When the whole time is over while we wait for
-    the client, it is the client that is given up.
-    """
-
-    __slots__ = (
-        "_alarm",
-        "_between",
-        "_deadline",
-        "_exchange",
-        "_task",
-        "_upstream",
-        "alarms",
-        "error",
-        "is_out_of_time",
-        "waiting_since",
-    )
-
-    def __init__(
-        self, upstream: Upstream, exchange: Exchange, alarms: Alarms, *, between_tokens: float, deadline: float
-    ) -> None:
-        self._upstream = upstream
-        self._exchange = exchange
-        self._between = between_tokens
-        self._deadline = deadline  # of the monotonic clock
-        self._alarm: Alarm | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self.alarms = alarms
-        self.waiting_since = 0.0
-        self.is_out_of_time = False  # the request's time is over, or it was stopped: not the upstream's fault
-        self.error: GatewayError | None = None
-
-    def start(self) -> None:
-        """Begin to watch, for the task that reads the stream."""
-        self._task = asyncio.current_task()
-        self._check()
-
-    def stop(self) -> None:
-        """End watching."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-    def break_off(self, error: GatewayError) -> None:
-        """Break it for a reason that is nobody's fault."""
-        self.error, self.is_out_of_time = error, True
-        self._upstream.abort()
-
-    def _check(self) -> None:
-        now = monotonic()
-        silent = now - self.waiting_since if self.waiting_since else 0.0
-        if silent >= self._between:
-            self._give_up(f"The upstream said nothing for {self._between:g} s in the middle of its answer.")
-        elif now >= self._deadline:
-            self.is_out_of_time = True
-            self._give_up("The answer took longer than it may.")
-        else:
-            self._alarm = self.alarms.set(min(self._between - silent, self._deadline - now), self._check)
-
-    def _give_up(self, message: str) -> None:
-        self.error = UpstreamTimeout(message)
-        self._upstream.abort()
-        if not self.waiting_since and self._task is not None:
-            self._exchange.is_client_gone = True  # as good as: it does not take what there is
-            self._task.cancel()

@@ -5,6 +5,7 @@ packets, and checks each header with two regular expressions. Here the head wait
 ASGI says a server may, and all headers are checked at once: 36 searches and one write less for an answer of 18 headers.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -37,6 +38,19 @@ class OneWriteCycle(RequestResponseCycle):
             self._write(message.get("body", b""), is_last=not message.get("more_body", False))
         else:
             raise RuntimeError(f"ASGI message {kind!r} is not what comes next in this answer.")
+
+    def write_now(self, body: bytes) -> bool:
+        """Write the next piece of a streamed answer at once; False when it cannot: the client is slow, or gone."""
+        if (
+            self.flow.write_paused
+            or self.disconnected
+            or self.head
+            or not self.chunked_encoding
+            or self.response_complete
+        ):
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return True
 
     def _head(self, status: int, headers: Any) -> bytes:
         """Return the status line and the headers, with those that say how the body is framed."""
@@ -90,3 +104,9 @@ class OneWriteCycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def writer_of(send: Any) -> Callable[[bytes], bool] | None:
+    """Return what writes a piece of an answer without waiting; None where the server is not ours."""
+    cycle = getattr(send, "__self__", None)
+    return cycle.write_now if isinstance(cycle, OneWriteCycle) else None

@@ -34,6 +34,10 @@ class Watch(ABC):
     def observe(self, data: bytes) -> bytes:
         """Look at whole frames; return what is to be sent now."""
 
+    def passes(self, data: bytes) -> bool:
+        """Whether `observe` would return these very frames and remember nothing of them."""
+        return False
+
     @abstractmethod
     def end(self) -> None:
         """The upstream closed the stream: set `is_finished` if the answer was whole all the same, else `error`."""
@@ -58,9 +62,13 @@ class StreamWatch(Watch):
 
     def observe(self, data: bytes) -> bytes:
         """Look at whole frames; return those that are to be passed on now."""
-        if self.has_content and not self._held and self._is_plain(data):
+        if self.passes(data):
             return data
         return b"".join([frame for frame in frames(data) if self._passes(frame)])
+
+    def passes(self, data: bytes) -> bool:
+        """Whether frames go on as they are: those in the middle of an answer, which are almost all."""
+        return self.has_content and not self._held and self._is_plain(data)
 
     def end(self) -> None:
         """The upstream closed the stream: set `is_finished` if the answer was whole all the same, else `error`."""

@@ -4,7 +4,7 @@ What comes is given on as it comes: no copy of a body, and no task switch for th
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -35,7 +35,17 @@ class Owner(Protocol):
 class Http1Upstream(Upstream):
     """An answer that has a connection to itself."""
 
-    __slots__ = ("_came", "_connection", "_error", "_headers", "_size", "_waiter", "content_type", "is_over")
+    __slots__ = (
+        "_came",
+        "_connection",
+        "_error",
+        "_headers",
+        "_sink",
+        "_size",
+        "_waiter",
+        "content_type",
+        "is_over",
+    )
 
     content_type: str
 
@@ -45,6 +55,7 @@ class Http1Upstream(Upstream):
         self._came: list[bytes] = []  # of the body, not read yet
         self._size = 0  # of it
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], bool] | None = None
         self._error = ""
         self._unpacker = None
         self.status = 0  # the headers have not come yet
@@ -71,11 +82,21 @@ class Http1Upstream(Upstream):
             if self.is_over:
                 return b""
             await self._more()
-        came, self._came = self._came, []
+        data = self._joined()
+        self._clear()
+        return data
+
+    def _joined(self) -> bytes:
+        if len(self._came) > 1:
+            self._came = [b"".join(self._came)]
+        return self._came[0]
+
+    def _clear(self) -> None:
+        """Make room for more."""
+        self._came = []
         size, self._size = self._size, 0
         if size > MOST_BUFFERED_BYTES and self._connection is not None:
             self._connection.resume()
-        return came[0] if len(came) == 1 else b"".join(came)
 
     async def _more(self) -> None:
         if self._error or self._connection is None:
@@ -86,8 +107,14 @@ class Http1Upstream(Upstream):
         finally:
             self._waiter = None
 
+    def pass_on(self, sink: Callable[[bytes], bool]) -> None:
+        """Offer what comes to `sink` first, until the answer is over or given up; never what is packed."""
+        if self._unpacker is None:
+            self._sink = sink
+
     def finish(self, *, is_answered: bool) -> None:
         """Let go of the connection: it is kept for the next request if the answer is over, and closed if it is not."""
+        self._sink = None
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -127,8 +154,12 @@ class Http1Upstream(Upstream):
         self._error = self._error or reason
 
     def wake(self) -> None:
-        """Let whoever waits look at what has come."""
-        if self._waiter is not None and not self._waiter.done():
+        """Let whoever waits look at what has come, unless it goes on without them."""
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._sink is not None and self._came and not self._error and self._sink(self._joined()):
+            self._clear()
+        else:
             self._waiter.set_result(None)
 
 

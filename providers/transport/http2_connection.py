@@ -98,6 +98,9 @@ class Http2Upstream(Upstream):
         """The media type in lower case, without parameters; empty when there is none."""
         return self._header(b"content-type").partition(";")[0].strip().lower()
 
+    def pass_on(self, sink: Callable[[bytes], bool]) -> None:
+        """Grant nothing: what comes is always read, since reading it is what gives the server room for more."""
+
     def finish(self, *, is_answered: bool) -> None:
         """Let go of the stream: what is left of an answered one is thrown away as it comes, any other is reset."""
         self._is_left = True

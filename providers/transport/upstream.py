@@ -1,7 +1,7 @@
 """An upstream's answer and what can go wrong with it, whichever HTTP it came over."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ class Upstream(ABC):
     @abstractmethod
     async def _receive(self) -> bytes:
         """Return what has come, packed as it came; nothing at the end; raises UpstreamBroken when it was cut."""
+
+    @abstractmethod
+    def pass_on(self, sink: Callable[[bytes], bool]) -> None:
+        """Offer what comes to `sink` first, while somebody waits for it; what it does not take is read as ever.
+
+        So it goes on without waking whoever waits. Only a wish, which some answers do not grant.
+        """
 
     @abstractmethod
     def finish(self, *, is_answered: bool) -> None:

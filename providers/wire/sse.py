@@ -26,12 +26,16 @@ class FrameSplitter:
 
     def feed(self, data: bytes) -> bytes:
         """Return all that is whole now: no frame, one, or several in a row, byte for byte."""
-        if not self._rest and data.endswith(b"\n\n"):
+        if self.is_whole(data):
             return data
         data = self._rest + data if self._rest else data
         end = _last_end(data)
         self._rest = data[end:]
         return data[:end]
+
+    def is_whole(self, data: bytes) -> bool:
+        """Whether `feed` returns these very bytes; said of almost all that comes, never of what takes a closer look."""
+        return not self._rest and data.endswith(b"\n\n")
 
     def close(self) -> bytes:
         """Return what is whole now that nothing follows: a CR at the end is no half of a CRLF."""

@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from providers.canonical.events import Event, StreamFailed
-from providers.conformance.crossing import ORIGIN, stream_events
+from providers.conformance.crossing import ORIGIN, read_facts, stream_events
 from providers.conformance.recorded import Recorded
 from providers.dialects.base import Dialect
+from providers.dialects.watch import Watch
 from providers.registry import DIALECTS
 from providers.wire.sse import FrameSplitter, frames
 from tests.providers.laws.answers import disorder
@@ -75,3 +76,34 @@ def test_law_4_nonsense_in_mid_stream_ends_it_once_or_is_skipped(recorded: Recor
 @each_dialect
 def test_law_4_a_stream_without_a_frame_fails(dialect: Dialect):
     assert isinstance(dialect.reader(ORIGIN).close()[-1], StreamFailed)
+
+
+@each_exchange
+@briefly
+@given(ends=st.lists(st.integers(min_value=0, max_value=1 << 16), max_size=12), odd=st.none() | ODD_FRAMES)
+def test_law_4_what_passes_need_not_be_seen(recorded: Recorded, ends: list[int], odd: bytes | None):
+    dialect = DIALECTS[recorded.dialect]
+    facts = read_facts(recorded, dialect)
+    seen, spared = dialect.watch(facts), dialect.watch(facts)
+    whole = list(frames(recorded.stream))
+    if odd is not None:
+        whole.insert(len(whole) * 2 // 3, odd)
+    stops = sorted({end % (len(whole) + 1) for end in ends} | {0, len(whole)})
+    for start, end in pairwise(stops):
+        packet = b"".join(whole[start:end])
+        assert seen.observe(packet) == (packet if spared.passes(packet) else spared.observe(packet))
+    assert [getattr(seen, name) for name in Watch.__slots__] == [getattr(spared, name) for name in Watch.__slots__]
+    assert seen.last() == spared.last()
+
+
+@each_exchange
+def test_law_4_what_passes_is_most_of_a_long_stream(recorded: Recorded):
+    dialect = DIALECTS[recorded.dialect]
+    watch, whole, passed = dialect.watch(read_facts(recorded, dialect)), list(frames(recorded.stream)), 0
+    for frame in whole:
+        if watch.passes(frame):
+            passed += 1
+        else:
+            watch.observe(frame)
+    if len(whole) > 12 and recorded.dialect != "gemini":  # whose every frame reports usage
+        assert passed > len(whole) / 2
