@@ -1,10 +1,10 @@
 """Reading single fields of a request, with errors that name them. Pure."""
 
-import json
 from typing import Any
 
 import msgspec
 
+from providers.wire.json import read_any
 from providers.wire.splice import MalformedJson, Members
 from tenants.errors import InvalidRequest
 
@@ -61,7 +61,7 @@ def read_value(members: Members, name: str) -> object:
 def read_object(text: bytes) -> dict[str, Any] | None:
     """Return a JSON object that an upstream sent; None for anything else."""
     try:
-        value = json.loads(text)
+        value = read_any(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

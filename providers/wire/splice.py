@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from providers.wire.json import read_any
+
 BLANKS = b" \t\r\n"
 BLANK_BYTES = frozenset(BLANKS)
 QUOTE, COMMA, COLON, CLOSING = b'",:}'
@@ -70,7 +72,7 @@ class Members:
         """
         value = self.get(name)
         try:
-            return None if value is None else json.loads(value)
+            return None if value is None else read_any(value)
         except (ValueError, RecursionError) as error:
             raise MalformedJson(_sentence(error)) from None
 

@@ -1,12 +1,13 @@
 """JSON goes in and out again as it was, however odd."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.wire.json import read_json, write_json
+from providers.wire.json import read_any, read_json, write_json
 
 values = st.recursive(
     st.none()
@@ -64,3 +65,27 @@ def test_what_json_cannot_say_is_refused(value: object):
 
 def test_it_is_compact_and_keeps_its_characters():
     assert write_json({"a": "é<🙂"}) == '{"a":"é<🙂"}'.encode()
+
+
+ODD = rb'{ } [ ] , : " "a" 1 -0 0.5 1e999 NaN -Infinity null 01 1. tru true \ud800 \u0041'.split()
+PIECES = st.sampled_from([*ODD, b" ", b"\n", b"\x00", b"\xff", b"\xc3\xa9", b"\xef\xbb\xbf", b"9" * 30])
+
+
+def outcome(read: Callable[[bytes], object], data: bytes) -> str:
+    try:
+        return repr(read(data))
+    except (ValueError, RecursionError):
+        return "refused"
+
+
+@settings(max_examples=1000, deadline=None)
+@given(data=st.lists(PIECES, max_size=12).map(b"".join) | values.map(lambda value: json.dumps(value).encode()))
+def test_what_pythons_own_decoder_takes_is_read_alike(data: bytes):
+    assert outcome(read_any, data) == outcome(json.loads, data)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"a":1e999}', b'{"a":NaN}', b'{"a":"\\ud800"}', b'\xef\xbb\xbf{"a":1}', b"[" * 100_000]
+)
+def test_what_the_fast_decoder_refuses_is_read_by_the_other(text: bytes):
+    assert outcome(read_any, text) == outcome(json.loads, text)
