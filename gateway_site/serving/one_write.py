@@ -44,6 +44,7 @@ class OneWriteCycle(RequestResponseCycle):
         if (
             self.flow.write_paused
             or self.disconnected
+            or self.transport.is_closing()
             or self.head
             or not self.chunked_encoding
             or self.response_complete
@@ -51,6 +52,12 @@ class OneWriteCycle(RequestResponseCycle):
             return False
         self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
         return True
+
+    def leave(self) -> None:
+        """Note that the client has left, unless it has all of its answer."""
+        if not self.response_complete:
+            self.disconnected = True
+        self.message_event.set()
 
     def _head(self, status: int, headers: Any) -> bytes:
         """Return the status line and the headers, with those that say how the body is framed."""

@@ -16,6 +16,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **settings)
         self.entrance = entrance
         self.outside = b""  # of a request that waits at the entrance
+        self.answering: OneWriteCycle | None = None  # whose request has begun; others may stand behind it
 
     def connection_made(self, transport: Any) -> None:
         """One more client."""
@@ -23,9 +24,12 @@ class Protocol(HttpToolsProtocol):
         active_connections.change(1)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """One less; its request does not wait any more."""
+        """One less; the request that is being answered is told, of which uvicorn tells only when none stands behind it."""
         active_connections.change(-1)
         self.outside = b""
+        if self.answering is not None:
+            self.answering.leave()
+            self.answering = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,9 +66,8 @@ class Protocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         active_connections.change(-1)
 
-    def on_headers_complete(self) -> None:
-        """Let the request begin; uvicorn has no setting for the class of its cycles, whose task starts later."""
-        before = self.cycle
-        super().on_headers_complete()
-        if self.cycle is not before:
-            self.cycle.__class__ = OneWriteCycle
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Let a request begin; uvicorn has no setting for the class of its cycles, whose task starts later."""
+        cycle.__class__ = OneWriteCycle
+        self.answering = cycle
+        super()._start_asgi_task(cycle, app)

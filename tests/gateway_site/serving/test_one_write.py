@@ -15,9 +15,13 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
+        self.is_closed = False
 
     def write(self, data: Any) -> None:
         self.writes.append(data)
+
+    def is_closing(self) -> bool:
+        return self.is_closed
 
     def resume_reading(self) -> None:
         pass
@@ -88,6 +92,14 @@ async def test_none_is_for_a_client_that_has_left(wire):
     await answer.send(START)
     await answer.send(body(b"first"))
     answer.disconnected = True
+    assert answer.write_now(b"x") is False
+
+
+async def test_none_is_for_a_connection_that_is_being_closed(wire):
+    answer = cycle(wire)
+    await answer.send(START)
+    await answer.send(body(b"first"))
+    wire.is_closed = True
     assert answer.write_now(b"x") is False
 
 

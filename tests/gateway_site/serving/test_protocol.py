@@ -48,11 +48,11 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 class Served:
     """A server, its connections, and clients of it."""
 
-    def __init__(self, entrance: Entrance) -> None:
+    def __init__(self, entrance: Entrance, app: Any) -> None:
         self.entrance = entrance
         self.port = 0
         self.state = ServerState()
-        self._config = uvicorn.Config(echo, loop="asyncio", lifespan="off", log_config=None, timeout_keep_alive=1)
+        self._config = uvicorn.Config(app, loop="asyncio", lifespan="off", log_config=None, timeout_keep_alive=1)
         self._config.load()
 
     def protocol(self) -> Protocol:
@@ -67,8 +67,8 @@ class Served:
 
 
 @asynccontextmanager
-async def served(entrance: Entrance) -> AsyncIterator[Served]:
-    found = Served(entrance)
+async def served(entrance: Entrance, app: Any = echo) -> AsyncIterator[Served]:
+    found = Served(entrance, app)
     server = await asyncio.get_running_loop().create_server(found.protocol, "127.0.0.1", 0)
     found.port = server.sockets[0].getsockname()[1]
     try:
@@ -113,7 +113,7 @@ async def test_hundreds_at_once_are_all_answered():
 
 
 async def test_of_those_that_come_in_one_turn_the_rest_is_not_even_read():
-    here = Served(Entrance())
+    here = Served(Entrance(), echo)
     connections = [here.protocol() for _ in range(3 * AT_ONCE)]
     for each in connections:
         each.connection_made(_Nowhere())
@@ -158,6 +158,26 @@ async def test_who_leaves_does_not_begin(closed: Served):
     await eventually(lambda: not closed.connections)
     assert closed.entrance.open() == [False]
     assert active_connections.value == before
+
+
+@pytest.mark.parametrize("behind", [b"", request(b"two")], ids=["alone", "with_another_behind"])
+async def test_a_request_that_is_being_answered_is_told_that_its_client_has_left(behind: bytes):
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        told.append((await receive())["type"])
+        await send({"type": "http.response.body", "body": b"goes nowhere", "more_body": True})
+
+    async with served(Entrance(), app) as here:
+        reader, writer = await here.client()
+        writer.write(request(b"one") + behind)
+        await reader.readuntil(b"first")
+        writer.close()
+        await eventually(lambda: told and not here.state.tasks)
+        assert told == ["http.disconnect"]
 
 
 async def test_a_connection_that_waits_is_not_closed_as_idle(closed: Served):
