@@ -168,7 +168,7 @@ class DataPlaneHandler:
                         }
                     )
                 await send({"type": "http.response.body", "body": first, "more_body": True})
-                if exchange.kept is None:  # else all of it has to come by here
+                if response.may_bypass and exchange.kept is None:  # else all of it has to come by here
                     exchange.write_now = writer_of(send)
                 async for data in body:
                     await send({"type": "http.response.body", "body": data, "more_body": True})

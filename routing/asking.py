@@ -217,7 +217,7 @@ class Asking:
             deadline=monotonic() + call.seconds_left(),
         )
         body = relay(stream, call.account, outbound, guard, self)
-        response = EventStreamResponse(200, answer_pairs(outbound, upstream, fixed), body)
+        response = EventStreamResponse(200, answer_pairs(outbound, upstream, fixed), body, may_bypass=True)
         return Result(verdict=Verdict.DELIVER, response=response, is_healthy=True)
 
     def _generates(self, is_so: bool) -> None:

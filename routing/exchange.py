@@ -161,6 +161,7 @@ class Exchange:
 
         That would take 5 % of a worker's time.
         """
+        self.write_now = None
         if self.is_booked:
             if self.outbound is not None:
                 self.outbound.request.let_go()

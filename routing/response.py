@@ -27,8 +27,11 @@ class EventStreamResponse(HttpResponseBase):
 
     streaming = True
 
-    def __init__(self, status: int, headers: HeaderPairs, body: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self, status: int, headers: HeaderPairs, body: AsyncGenerator[bytes, None], *, may_bypass: bool = False
+    ) -> None:
         self.status_code = status
+        self.may_bypass = may_bypass  # what comes next may be written past the generator, which would yield the same
         self.pairs = headers
         self.body = body
 

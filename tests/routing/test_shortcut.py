@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +14,13 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway_site.serving.one_write import OneWriteCycle
 from providers.canonical.inbound import Facts
+from providers.dialects.gemini.wire import STREAM
 from providers.dialects.openai_chat.watch import ChatWatch
 from providers.transport import Transport, Upstream
 from providers.wire.sse import FrameSplitter
+from routing.api import generate_content
 from routing.exchange import Exchange
+from routing.response import EventStreamResponse
 from routing.shortcut import Shortcut
 from tests.gateway_site.infra.own_valkey import eventually
 from tests.routing.planes import ASKED, Plane, chunk, handle, in_line
@@ -122,6 +125,9 @@ class Socket(asyncio.Transport):
 
     def resume_reading(self) -> None:
         pass
+
+    def is_closing(self) -> bool:
+        return False
 
     def close(self) -> None:
         pass
@@ -319,6 +325,38 @@ async def test_a_tenant_that_keeps_bodies_keeps_all_of_them(make_route, reads: l
     (exchange,) = kept
     assert exchange.kept is not None
     assert exchange.kept.answer == caller.socket.body
+    assert b"".join(reads).count(b"word ") == 20
+
+
+@pytest.mark.parametrize(("query", "may_bypass"), [(b"", False), (b"alt=sse", True)], ids=["as_an_array", "as_events"])
+async def test_what_is_written_anew_for_the_client_never_goes_it(monkeypatch, query: bytes, may_bypass: bool):
+    async def said() -> AsyncGenerator[bytes]:
+        yield b"data: {}\n\n"
+
+    async def serve(*asked: object, model: str) -> EventStreamResponse:
+        return EventStreamResponse(200, (), said(), may_bypass=True)
+
+    monkeypatch.setitem(generate_content.VERBS, "streamGenerateContent", (serve, STREAM))
+    request: Any = SimpleNamespace(scope={"query_string": query}, path="/")
+    answer = await generate_content._dispatch(request, "m:streamGenerateContent")
+    assert isinstance(answer, EventStreamResponse)
+    assert answer.may_bypass is may_bypass
+    await answer.body.aclose()
+
+
+async def test_what_may_not_bypass_its_generator_does_not(make_route, monkeypatch, reads: list[bytes]):
+    class Rewritten(EventStreamResponse):
+        def __init__(self, *parts: Any, may_bypass: bool) -> None:
+            super().__init__(*parts)
+
+    monkeypatch.setattr("routing.asking.EventStreamResponse", Rewritten)
+    caller = Caller()
+    async with speaking(make_route) as (plane, speakers), asyncio.timeout(10):
+        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
+        speaker = await speakers.get()
+        await speaker.say(chunk("Hello"), *[WORD] * 20, *END)
+        speaker.end()
+        await serving
     assert b"".join(reads).count(b"word ") == 20
 
 
