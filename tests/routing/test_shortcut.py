@@ -12,7 +12,6 @@ import pytest
 from msgspec import structs
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from gateway_site.serving.one_write import OneWriteCycle
 from providers.canonical.inbound import Facts
 from providers.dialects.gemini.wire import STREAM
 from providers.dialects.openai_chat.watch import ChatWatch
@@ -23,6 +22,7 @@ from routing.exchange import Exchange
 from routing.response import EventStreamResponse
 from routing.shortcut import Shortcut
 from tests.gateway_site.infra.own_valkey import eventually
+from tests.gateway_site.serving.cycles import make_cycle
 from tests.routing.planes import ASKED, Plane, chunk, handle, in_line
 
 STREAMED = {**ASKED, "stream": True, "stream_options": {"include_usage": True}}
@@ -113,7 +113,7 @@ class Socket(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.reads_until = 1 << 30  # bytes
-        self.flow = FlowControl(self)
+        self.flow: FlowControl
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -151,21 +151,8 @@ class Caller:
 
     def __init__(self) -> None:
         self.socket = Socket()
-        self._cycle = OneWriteCycle(
-            scope={"method": "POST"},  # type: ignore[typeddict-item]
-            transport=self.socket,
-            flow=self.socket.flow,
-            logger=None,  # type: ignore[arg-type]
-            access_logger=None,  # type: ignore[arg-type]
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=True,
-            on_response=lambda: None,
-        )
-        self._cycle.body, self._cycle.more_body = bytearray(json.dumps(STREAMED).encode()), False
-        self._cycle.message_event.set()
+        self._cycle = make_cycle(self.socket, body=json.dumps(STREAMED).encode())
+        self.socket.flow = self._cycle.flow
         self.receive, self.send = self._cycle.receive, self._cycle.send
 
     def leave(self) -> None:
@@ -224,6 +211,13 @@ async def speaking(make_route: Callable[..., Any], **route: Any) -> AsyncIterato
         await asyncio.sleep(0)
 
 
+async def begin(plane: Plane, speakers: asyncio.Queue[Speaker], caller: Caller) -> tuple["asyncio.Task[None]", Speaker]:
+    """Return a request that is being served, and who answers it."""
+    client: Any = caller
+    serving = asyncio.create_task(handle(plane, client))
+    return serving, await speakers.get()
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What tasks were woken for."""
@@ -242,8 +236,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 async def test_a_stream_goes_by_its_task_which_sees_the_beginning_and_the_end(make_route, reads: list[bytes]):
     caller = Caller()
     async with speaking(make_route) as (plane, speakers), asyncio.timeout(10):
-        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-        speaker = await speakers.get()
+        serving, speaker = await begin(plane, speakers, caller)
         await speaker.say(chunk("Hello"), *[WORD] * 50, *END)
         speaker.end()
         await serving
@@ -257,8 +250,7 @@ async def test_a_client_that_is_slow_gets_everything_in_its_order(make_route, re
     caller = Caller()
     said = [chunk(f"word {number} ") for number in range(60)]
     async with speaking(make_route, between_tokens_timeout=0.2) as (plane, speakers), asyncio.timeout(10):
-        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-        speaker = await speakers.get()
+        serving, speaker = await begin(plane, speakers, caller)
         await speaker.say(chunk("Hello"), *said[:20])
         caller.socket.reads_until = len(caller.socket.written)
         await speaker.say(*said[20:40])
@@ -275,8 +267,7 @@ async def test_a_client_that_is_slow_gets_everything_in_its_order(make_route, re
 async def test_a_client_that_leaves_is_charged_what_it_got(make_route):
     caller = Caller()
     async with speaking(make_route) as (plane, speakers), asyncio.timeout(10):
-        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-        speaker = await speakers.get()
+        serving, speaker = await begin(plane, speakers, caller)
         await speaker.say(chunk("Hello"), *[WORD] * 20)
         caller.leave()
         await serving
@@ -286,8 +277,7 @@ async def test_a_client_that_leaves_is_charged_what_it_got(make_route):
 async def test_an_upstream_that_breaks_off_is_told_behind_what_it_said(make_route):
     caller = Caller()
     async with speaking(make_route) as (plane, speakers), asyncio.timeout(10):
-        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-        speaker = await speakers.get()
+        serving, speaker = await begin(plane, speakers, caller)
         await speaker.say(chunk("Hello"), *[WORD] * 20)
         speaker.break_off()
         await serving
@@ -299,8 +289,7 @@ async def test_an_upstream_that_breaks_off_is_told_behind_what_it_said(make_rout
 async def test_an_upstream_that_falls_silent_is_given_up(make_route):
     caller = Caller()
     async with speaking(make_route, between_tokens_timeout=0.15) as (plane, speakers), asyncio.timeout(10):
-        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-        speaker = await speakers.get()
+        serving, speaker = await begin(plane, speakers, caller)
         await speaker.say(chunk("Hello"), *[WORD] * 20)
         for _ in range(4):
             await asyncio.sleep(0.05)
@@ -317,8 +306,7 @@ async def test_a_tenant_that_keeps_bodies_keeps_all_of_them(make_route, reads: l
     async with speaking(make_route) as (plane, speakers), asyncio.timeout(10):
         plane.principal = structs.replace(plane.principal, keeps_bodies="all")
         plane.runtime.bodies = SimpleNamespace(keep=kept.append)
-        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-        speaker = await speakers.get()
+        serving, speaker = await begin(plane, speakers, caller)
         await speaker.say(chunk("Hello"), *[WORD] * 20, *END)
         speaker.end()
         await serving
@@ -352,8 +340,7 @@ async def test_what_may_not_bypass_its_generator_does_not(make_route, monkeypatc
     monkeypatch.setattr("routing.asking.EventStreamResponse", Rewritten)
     caller = Caller()
     async with speaking(make_route) as (plane, speakers), asyncio.timeout(10):
-        serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-        speaker = await speakers.get()
+        serving, speaker = await begin(plane, speakers, caller)
         await speaker.say(chunk("Hello"), *[WORD] * 20, *END)
         speaker.end()
         await serving
@@ -374,8 +361,7 @@ async def test_nothing_of_it_waits_for_the_garbage_collector(make_route, at_once
         async with speaking(make_route) as (plane, speakers), asyncio.timeout(10):
             for _ in range(2):
                 caller = Caller()
-                serving = asyncio.create_task(handle(plane, caller))  # type: ignore[arg-type]
-                speaker = await speakers.get()
+                serving, speaker = await begin(plane, speakers, caller)
                 await speaker.say(*([b"".join(said)] if at_once else said))
                 speaker.end()
                 await serving

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway_site.serving.one_write import OneWriteCycle, writer_of
+from tests.gateway_site.serving.cycles import make_cycle
 
 
 class Wire(asyncio.Transport):
@@ -27,22 +27,6 @@ class Wire(asyncio.Transport):
         pass
 
 
-def cycle(wire: Wire, method: str = "POST") -> OneWriteCycle:
-    return OneWriteCycle(
-        scope={"method": method},  # type: ignore[typeddict-item]
-        transport=wire,
-        flow=FlowControl(wire),
-        logger=None,  # type: ignore[arg-type]
-        access_logger=None,  # type: ignore[arg-type]
-        access_log=False,
-        default_headers=[],
-        message_event=asyncio.Event(),
-        expect_100_continue=False,
-        keep_alive=True,
-        on_response=lambda: None,
-    )
-
-
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
@@ -55,20 +39,26 @@ def wire() -> Wire:
     return Wire()
 
 
-async def test_a_piece_in_the_middle_of_a_stream_is_written_at_once(wire):
-    answer = cycle(wire)
+@pytest.fixture
+async def begun(wire: Wire) -> OneWriteCycle:
+    """A stream whose first piece has left."""
+    answer = make_cycle(wire)
     await answer.send(START)
     await answer.send(body(b"first"))
-    write_now = writer_of(answer.send)
+    return answer
+
+
+async def test_a_piece_in_the_middle_of_a_stream_is_written_at_once(wire, begun):
+    write_now = writer_of(begun.send)
     assert write_now is not None
     assert write_now(b"second, of 20 bytes.") is True
-    await answer.send(body(b"", more=False))
+    await begun.send(body(b"", more=False))
     assert wire.writes[1:] == [b"14\r\nsecond, of 20 bytes.\r\n", b"0\r\n\r\n"]
     assert wire.writes[0].endswith(b"\r\n\r\n5\r\nfirst\r\n")
 
 
 async def test_none_is_before_the_head_has_left_or_behind_the_end(wire):
-    answer = cycle(wire)
+    answer = make_cycle(wire)
     assert answer.write_now(b"x") is False
     await answer.send(START)
     assert answer.write_now(b"x") is False
@@ -77,34 +67,25 @@ async def test_none_is_before_the_head_has_left_or_behind_the_end(wire):
     assert len(wire.writes) == 1
 
 
-async def test_none_is_for_a_client_that_is_slow(wire):
-    answer = cycle(wire)
-    await answer.send(START)
-    await answer.send(body(b"first"))
-    answer.flow.pause_writing()
-    assert answer.write_now(b"x") is False
-    answer.flow.resume_writing()
-    assert answer.write_now(b"x") is True
+async def test_none_is_for_a_client_that_is_slow(wire, begun):
+    begun.flow.pause_writing()
+    assert begun.write_now(b"x") is False
+    begun.flow.resume_writing()
+    assert begun.write_now(b"x") is True
 
 
-async def test_none_is_for_a_client_that_has_left(wire):
-    answer = cycle(wire)
-    await answer.send(START)
-    await answer.send(body(b"first"))
-    answer.disconnected = True
-    assert answer.write_now(b"x") is False
+async def test_none_is_for_a_client_that_has_left(wire, begun):
+    begun.disconnected = True
+    assert begun.write_now(b"x") is False
 
 
-async def test_none_is_for_a_connection_that_is_being_closed(wire):
-    answer = cycle(wire)
-    await answer.send(START)
-    await answer.send(body(b"first"))
+async def test_none_is_for_a_connection_that_is_being_closed(wire, begun):
     wire.is_closed = True
-    assert answer.write_now(b"x") is False
+    assert begun.write_now(b"x") is False
 
 
 async def test_none_is_where_the_answer_says_how_long_it_is(wire):
-    answer = cycle(wire)
+    answer = make_cycle(wire)
     await answer.send({**START, "headers": [(b"content-length", b"6")]})
     await answer.send(body(b"one"))
     assert answer.write_now(b"two") is False

@@ -2,7 +2,8 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 from transport_servers import http2_server
@@ -67,17 +68,27 @@ class Sink:
         return self.takes
 
 
-async def ask(transport: Transport, pool, said: Said, header: bytes = b"") -> Upstream:
+async def ask(
+    transport: Transport, pool, said: Said, header: bytes = b"", *, takes: bool = True
+) -> tuple[Upstream, Sink]:
+    """Return an answer that has begun, and the sink that is offered what comes of it."""
     opening = asyncio.create_task(transport.open(pool, said.url, headers=[], body=b"{}"))
     await said.begin(header)
-    return await opening
+    upstream, sink = await opening, Sink(takes=takes)
+    upstream.pass_on(sink)
+    return upstream, sink
+
+
+async def begin(reading: Coroutine[Any, Any, bytes]) -> "asyncio.Task[bytes]":
+    """Let somebody wait for what comes."""
+    task = asyncio.create_task(reading)
+    await asyncio.sleep(0)
+    return task
 
 
 async def test_what_is_taken_is_not_read(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read_chunk())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said)
+    reading = await begin(upstream.read_chunk())
     await said.say(b"one")
     await said.say(b"two")
     assert (sink.offered, reading.done()) == ([b"one", b"two"], False)
@@ -88,8 +99,7 @@ async def test_what_is_taken_is_not_read(transport, make_pool, said):
 
 
 async def test_what_comes_while_nobody_waits_is_kept_for_whoever_reads(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
+    upstream, sink = await ask(transport, make_pool(), said)
     await said.say(b"one")
     await said.say(b"two")
     assert sink.offered == []
@@ -98,10 +108,8 @@ async def test_what_comes_while_nobody_waits_is_kept_for_whoever_reads(transport
 
 
 async def test_what_was_not_taken_comes_before_what_follows(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink(takes=False)
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read_chunk())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said, takes=False)
+    reading = await begin(upstream.read_chunk())
     await said.say(b"one", b"two")
     sink.takes = True
     await said.say(b"three")
@@ -111,10 +119,8 @@ async def test_what_was_not_taken_comes_before_what_follows(transport, make_pool
 
 
 async def test_the_end_is_for_whoever_reads(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said)
+    reading = await begin(upstream.read())
     await said.say(b"taken")
     await said.say(b"last", end=b"0\r\n\r\n")
     assert (await reading, sink.offered) == (b"last", [b"taken"])
@@ -122,10 +128,8 @@ async def test_the_end_is_for_whoever_reads(transport, make_pool, said):
 
 
 async def test_half_a_chunks_size_is_nothing_yet(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read_chunk())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said)
+    reading = await begin(upstream.read_chunk())
     await said.say(end=b"1")
     await said.say(end=b"0\r\nsixteen bytes ok\r\n")
     assert (sink.offered, reading.done()) == ([b"sixteen bytes ok"], False)
@@ -136,10 +140,8 @@ async def test_half_a_chunks_size_is_nothing_yet(transport, make_pool, said):
 
 
 async def test_a_break_is_for_whoever_reads(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read_chunk())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said)
+    reading = await begin(upstream.read_chunk())
     await said.say(b"taken")
     said.break_off()
     with pytest.raises(UpstreamBroken):
@@ -149,10 +151,8 @@ async def test_a_break_is_for_whoever_reads(transport, make_pool, said):
 
 
 async def test_what_cannot_be_parsed_is_for_whoever_reads(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said)
+    reading = await begin(upstream.read())
     await said.say(b"fine", end=b"no size\r\n")
     with pytest.raises(UpstreamBroken, match="not an answer"):
         await reading
@@ -160,8 +160,7 @@ async def test_what_cannot_be_parsed_is_for_whoever_reads(transport, make_pool, 
 
 
 async def test_who_has_let_go_is_offered_nothing(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
+    upstream, sink = await ask(transport, make_pool(), said)
     upstream.finish(is_answered=True)
     upstream.pass_on(sink)  # too late
     await said.say(b"more", end=b"0\r\n\r\n")
@@ -169,20 +168,16 @@ async def test_who_has_let_go_is_offered_nothing(transport, make_pool, said):
 
 
 async def test_packed_answers_are_always_read(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said, b"Content-Encoding: gzip\r\n"), Sink()
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read_chunk())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said, b"Content-Encoding: gzip\r\n")
+    reading = await begin(upstream.read_chunk())
     await said.say(gzip.compress(b"plain"))
     assert (await reading, sink.offered) == (b"plain", [])
     upstream.finish(is_answered=False)
 
 
 async def test_a_large_piece_that_is_taken_does_not_stop_the_server(transport, make_pool, said):
-    upstream, sink = await ask(transport, make_pool(), said), Sink()
-    upstream.pass_on(sink)
-    reading = asyncio.create_task(upstream.read())
-    await asyncio.sleep(0)
+    upstream, sink = await ask(transport, make_pool(), said)
+    reading = await begin(upstream.read())
     piece = b"x" * (MOST_BUFFERED_BYTES // 2)
     for _ in range(12):
         await said.say(piece)
