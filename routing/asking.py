@@ -26,8 +26,9 @@ from routing.outbound import Outbound
 from routing.policy.attempts import Attempt
 from routing.policy.plan import USUAL_OUTPUT_TOKENS
 from routing.policy.verdict import Verdict
-from routing.relay import FailedEarly, StallGuard, Stream, hold_until_content, relay
+from routing.relay import FailedEarly, Stream, hold_until_content, relay
 from routing.response import EventStreamResponse
+from routing.stall_guard import StallGuard
 from tenants.errors import ProviderSaturated, Unavailable, UpstreamFailed
 
 if TYPE_CHECKING:

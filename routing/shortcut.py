@@ -1,7 +1,7 @@
 """The short way of a stream's frames, from the upstream's socket to the client's.
 
 Almost all that comes in the middle of an answer is passed on as it is, and nothing of it has to be remembered. It is
-written where it comes in, without waking the task of its request: that takes a future, a turn of the event loop and seven
+written where it comes in, without waking the task of its request: that takes a future, a turn of the event loop and a dozen
 coroutines that are resumed one in the other. Whatever needs a decision goes that way all the same: the end, usage, errors,
 half frames, and a client that reads too slowly.
 """
