@@ -121,6 +121,11 @@ class HotValkey:
         return self._protocol is not None
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing that has left waits for its reply: then a command leaves at once."""
+        return self._protocol is None or self._protocol.is_quiet
+
+    @property
     def is_flushed(self) -> bool:
         """Whether all that was sent has left this process: Valkey gets it, if the process is killed now."""
         return self._protocol is not None and self._protocol.is_flushed
@@ -158,6 +163,11 @@ class HotValkey:
         if self._protocol is None:
             raise StoreUnavailable("Valkey is not connected.")
         return self._protocol.send(_pack(command), has_more=has_more)
+
+    def flush(self) -> None:
+        """Let what was sent leave now, and not at the end of this turn of the event loop."""
+        if self._protocol is not None:
+            self._protocol.flush()
 
     async def run(
         self,
@@ -274,6 +284,11 @@ class _Protocol(asyncio.Protocol):
         return self._socket >= 0
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing that has left waits for its reply."""
+        return len(self._waiting) == len(self._outgoing)
+
+    @property
     def is_flushed(self) -> bool:
         """Whether the kernel has all that was sent; with TLS nobody can say."""
         return self.is_plain and not (self._outgoing or self._transport.get_write_buffer_size())  # type: ignore[union-attr]
@@ -287,10 +302,10 @@ class _Protocol(asyncio.Protocol):
         """Send a command: at once, or at the end of this turn of the loop where others are under way."""
         if self._transport is None:
             raise StoreUnavailable("Valkey closed the connection.")
-        is_quiet = len(self._waiting) == len(self._outgoing)  # nothing that has left waits for its reply
+        is_quiet = self.is_quiet
         self._outgoing.append(packed)
         if len(self._outgoing) >= MOST_AT_ONCE or (is_quiet and not has_more):
-            self._flush()
+            self.flush()
         elif not self._is_flush_due:
             self._is_flush_due = True
             self._loop.call_soon(self._flush_due)
@@ -335,9 +350,10 @@ class _Protocol(asyncio.Protocol):
 
     def _flush_due(self) -> None:
         self._is_flush_due = False
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits for the end of this turn of the loop."""
         if self._transport is not None and self._outgoing:
             self._write(b"".join(self._outgoing))
         self._outgoing.clear()

@@ -27,7 +27,7 @@ def read_member(members: Members, name: str) -> Any:
 
 def read_body(members: Members, known: frozenset[str] | None = None) -> Node:
     """Return all members, or those that are known, built."""
-    return {span.name: read_member(members, span.name) for span in members.spans if known is None or span.name in known}
+    return {name: read_member(members, name) for name in members if known is None or name in known}
 
 
 def path_of(at: str, name: str) -> str:

@@ -48,6 +48,9 @@ class Members:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
     def has(self, name: str) -> bool:
         """Whether there is such a member and its value holds something: it is not null and no empty text, list or object."""
         value = self._values.get(name)

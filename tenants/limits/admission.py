@@ -25,6 +25,7 @@ from tenants.limits.charges import (
     peek_arguments,
     prepare,
 )
+from tenants.limits.gathering import Gathering
 from tenants.limits.journal import Journal
 from tenants.limits.local import LocalLimits
 from tenants.limits.money import to_nanos
@@ -39,16 +40,15 @@ from tenants.limits.refusals import (
 )
 from tenants.limits.scripts import (
     ADMITTED,
-    COUNTED,
     LEASE_MS,
     PEEK,
     RENEW,
     RESERVATION_PREFIX,
     RESERVATIONS,
-    RESERVE,
     ROOMY,
     SPACIOUS,
     UNCOUNTED,
+    Asked,
 )
 from tenants.limits.settles import Settles
 from tenants.limits.spares import Like, Spare, Spares
@@ -124,6 +124,7 @@ class Admission:
         self._roomy_at: dict[tuple[str, ...], float] = {}  # when there was plenty of room last, by keys (monotonic)
         self.settles = Settles(valkey, spool, journal, on_quiet=self._get_ready)
         self.spares = Spares(valkey, on_made=self._remember)
+        self._gathering = Gathering(valkey)
         self._likes: list[Like] = []  # of those that ended since the last request came
         valkey.on_lost = self._lost
         self._compiled: dict[int, Charges] = {}
@@ -148,7 +149,8 @@ class Admission:
         was_connected = self._valkey.is_connected
         was_roomy = self._is_roomy(charges.keys)
         try:
-            reply = await self._reserve(charges, request, arguments, meanwhile)
+            asked = Asked(request.request_id, request.if_lost, arguments, holds)
+            reply = await self._reserve(charges, asked, meanwhile)
         except asyncio.CancelledError:
             self.settles.release(request.request_id, holds)
             raise
@@ -207,24 +209,14 @@ class Admission:
             )
         )
 
-    async def _reserve(
-        self,
-        charges: Charges,
-        request: Request,
-        arguments: list[str | int],
-        meanwhile: Callable[[], object] | None = None,
-    ) -> Reply:
+    async def _reserve(self, charges: Charges, asked: Asked, meanwhile: Callable[[], object] | None = None) -> Reply:
         if self.settles.is_behind:
             await self.settles.catch_up()
-        request_id = request.request_id
-        keys = (RESERVATION_PREFIX + request_id, RESERVATIONS, COUNTED, *charges.keys)
         self._send_late()  # first: who has had an answer asks again with what it gave back
-        reply = await self._valkey.run(
-            RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments, meanwhile=meanwhile
-        )
+        reply = await self._gathering.reserve(charges, asked, meanwhile)
         if reply[0] == UNCOUNTED and self.count_budgets is not None:
             await self.count_budgets()
-            reply = await self._valkey.run(RESERVE, keys, request_id, LEASE_MS, request.if_lost, *arguments)
+            reply = await self._gathering.reserve(charges, asked)
         if reply[0] == UNCOUNTED:
             raise Uncounted("What was spent of the budgets is being counted.")
         return reply

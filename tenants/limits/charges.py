@@ -3,7 +3,7 @@
 A rule becomes a `Charge`. What a request holds of it until it is settled is a `Hold`; both name the same key in Valkey.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +17,10 @@ BUDGET_PREFIX = "tollgate:budget:"
 KINDS = {"concurrency": "c", "requests": "r", "tokens": "t"}
 DAY_MS = 86_400_000
 LIFE_DAYS = {"day": 4, "week": 21, "month": 93, "quarter": 280, "total": 0, "credit": 0}  # of a counter; 0: for ever
+
+ARITY = {"c": 2, "r": 4, "t": 4, "b": 8}  # arguments of a charge, its kind included
+AMOUNT_AT = {"t": 3, "b": 2}  # which of them is what the request needs
+EXACT = 2**53  # up to which Lua's numbers are whole
 
 type Argument = str | int
 
@@ -98,6 +102,7 @@ class Charges:
     is_static: bool  # the same for every model and end user
     budget_keys: tuple[str, ...]
     hard_currencies: frozenset[str]  # of hard budgets
+    amounts: tuple[int, ...]  # where in the arguments of a reservation stands what several requests need together
 
 
 def compile_charges(principal: Principal, *, alias: str | None, end_user: str) -> Charges:
@@ -114,7 +119,16 @@ def compile_charges(principal: Principal, *, alias: str | None, end_user: str) -
         is_static=not any(rule.model or rule.per_end_user for rule in rules),
         budget_keys=tuple(charge.key for charge in charges if charge.kind == "b"),
         hard_currencies=frozenset(rule.currency for rule in _budgets(charges) if rule.is_hard),
+        amounts=tuple(_amounts(charges)),
     )
+
+
+def _amounts(charges: Sequence[Charge]) -> Iterator[int]:
+    position = 0
+    for charge in charges:
+        if charge.kind in AMOUNT_AT:
+            yield position + AMOUNT_AT[charge.kind]
+        position += ARITY[charge.kind]
 
 
 def _applies(rule: Rule | BudgetRule, alias: str | None, end_user: str) -> bool:
@@ -179,6 +193,19 @@ def is_enough(held: Sequence[Hold], wanted: Sequence[Hold]) -> bool:
         have.amount >= want.amount and have.slot == want.slot and have.limit == want.limit
         for have, want in zip(held, wanted, strict=True)
     )
+
+
+def add_up(charges: Charges, first: Sequence[Argument], others: Sequence[Sequence[Argument]]) -> list[Argument] | None:
+    """Return the arguments of several reservations in one; None where they differ in more than what they need."""
+    total = list(first)
+    for arguments in others:
+        like_first = list(arguments)
+        for position in charges.amounts:
+            total[position] += arguments[position]  # type: ignore[operator]
+            like_first[position] = first[position]
+        if like_first != first:
+            return None
+    return total if all(total[position] < EXACT for position in charges.amounts) else None  # type: ignore[operator]
 
 
 def request_holds(charges: Charges) -> tuple[Hold, ...]:

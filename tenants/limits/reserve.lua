@@ -1,19 +1,20 @@
--- Admit one request under all of its limits and budgets, or under none: every one is checked before the first is charged.
+-- Admit some requests under all of their limits and budgets, or none: every one is checked before the first is charged.
 --
--- KEYS    the reservation, the index of reservations, the mark that budgets are counted; then one per rule: a hash for a
---         rate, a sorted set of leases for concurrency, a hash for a budget
--- ARGV    request id, lease in ms, the usage event if the reservation is swept ('' if it is made ahead: then at the very end for
---         how many like it there must be room), then per rule its kind and
+-- KEYS    the index of reservations, the mark that budgets are counted; then one per rule: a hash for a rate, a sorted set of
+--         leases for concurrency, a hash for a budget; then the reservation of each request
+-- ARGV    how many requests, lease in ms, for how many like one that is made ahead there must be room (0: it is not), then per
+--         rule its kind and what all of them together need
 --           c  amount                                                   requests at once
 --           r  amount, window in ms, burst (0: none)                    requests in a time
 --           t  amount, window in ms, tokens                             tokens in a time
 --           b  limit, hold, hard, slot, oldest, kept, life in ms        money: slots from the oldest on count, those from
 --                                                                       the kept one on are not forgotten yet
+--         then per request its id, the usage event if the reservation is swept, and what it holds of each budget
 -- Returns {1, now in ms, {rule, remaining, reset in ms} of requests, the same of tokens, left of each budget, room} when
---           admitted; the rules are the tightest, 0 when there is none; room is 1 if many more like it would fit into all that a
---           settle gives back, 2 if they would into all that there is, and half of every limit is free
+--           admitted; the rules are the tightest, 0 when there is none; room is 1 if many more like them would fit into all that
+--           a settle gives back, 2 if they would into all that there is, and half of every limit is free
 --         {0, rule, retry after in ms, or what is left of a budget}                                        when refused
---         {0}                                                    when there is not room enough to make a reservation ahead
+--         {0}                     when there is not room enough to make a reservation ahead, or to admit several at once
 --         {-1}                                               when budgets have to be counted anew: nothing was charged
 --
 -- A rate slides: a window is counted in slots, and a slot counts until all of it has left the window. So no window,
@@ -30,11 +31,12 @@ local ULPS = 4096 -- what three roundings of 64-bit integers to Lua's numbers ma
 
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local id, lease = ARGV[1], tonumber(ARGV[2])
-local is_ahead = ARGV[3] == ''
+local count, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
+local is_ahead = ARGV[3] ~= '0'
 if is_ahead then
-  MANY = tonumber(ARGV[#ARGV])
+  MANY = tonumber(ARGV[3])
 end
+local RULES = #KEYS - 2 - count
 
 -- Read the slots of a rate's hash: the count of each that still counts, their sum, and the fields that are of no use any
 -- more (old slots, and those of another window that the rule had before).
@@ -89,18 +91,18 @@ local function read_budget(key, slot, oldest, kept)
   return held, spent, is_new, stale
 end
 
-local charges, row, lefts = {}, {ARGV[3]}, {}
+local charges, lefts = {}, {}
 local tightest = {r = {0, 0, 0}, t = {0, 0, 0}}
 local at, is_counted, room = 4, nil, 2
 
-for rule = 1, #KEYS - 3 do
-  local key, kind = KEYS[rule + 3], ARGV[at]
+for rule = 1, RULES do
+  local key, kind = KEYS[rule + 2], ARGV[at]
   if kind == 'c' then
     local amount = tonumber(ARGV[at + 1])
-    local running = call('ZCARD', key)
+    local running = call('ZCARD', key) + count - 1 -- as the last of them finds it
     if running >= amount then -- those whose leases have ended count only until somebody looks
       call('ZREMRANGEBYSCORE', key, '-inf', now)
-      running = call('ZCARD', key)
+      running = call('ZCARD', key) + count - 1
       if running >= amount then
         return {0, rule, 1000}
       end
@@ -110,10 +112,9 @@ for rule = 1, #KEYS - 3 do
     elseif running * 2 >= amount then
       room = math.min(room, 1)
     end
-    row[#row + 1] = {'c', key}
     at = at + 2
   elseif kind == 'b' then
-    is_counted = is_counted or call('EXISTS', KEYS[3])
+    is_counted = is_counted or call('EXISTS', KEYS[2])
     if is_counted == 0 then
       return {-1}
     end
@@ -124,17 +125,16 @@ for rule = 1, #KEYS - 3 do
     if is_hard and hold > 0 and hold + margin > left then -- what costs nothing is not a matter of money
       return {0, rule, left}
     end
-    if is_hard and left <= hold * MANY then
+    if is_hard and left <= hold / count * MANY then
       room = 0
     end
     if is_new then
       charges[rule] = stale
     end
-    row[#row + 1] = {'b', key, ARGV[at + 2]}
     lefts[#lefts + 1] = left - hold
     at = at + 8
   else
-    local amount, window, weight, burst = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), 1, 0
+    local amount, window, weight, burst = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), count, 0
     if kind == 't' then
       weight = tonumber(ARGV[at + 3])
     else
@@ -144,11 +144,11 @@ for rule = 1, #KEYS - 3 do
     local slot = math.floor(now / length)
     local name = string.format('%d', slot)
     local state = call('HMGET', key, 'at', 'used', name, 'tat')
-    local used, count, stale = tonumber(state[2]), tonumber(state[3]), nil
+    local used, counted, stale = tonumber(state[2]), tonumber(state[3]), nil
     if state[1] ~= name then -- the first request of its slot
       local counts
       counts, used, stale = read_slots(key, slot)
-      count = counts[slot]
+      counted = counts[slot]
     end
     if used + weight > amount then
       return {0, rule, wait_for_room(key, used + weight - amount, slot, length)}
@@ -156,7 +156,7 @@ for rule = 1, #KEYS - 3 do
     local tat = false
     if burst > 0 then
       local interval = window / amount
-      tat = math.max(tonumber(state[4] or 0), now)
+      tat = math.max(tonumber(state[4] or 0), now) + (count - 1) * interval -- as the last of them finds it
       local early = tat - now - (burst - 1) * interval
       if early > 0 then
         return {0, rule, math.ceil(early)}
@@ -166,11 +166,11 @@ for rule = 1, #KEYS - 3 do
       end
       tat = string.format('%.3f', tat + interval)
     end
-    charges[rule] = {name, used + weight, (count or 0) + weight, tat, stale, window}
+    charges[rule] = {name, used + weight, (counted or 0) + weight, tat, stale, window}
     local remaining, found = amount - used - weight, tightest[kind]
-    if kind == 't' and remaining <= weight * MANY then
+    if kind == 't' and remaining <= weight / count * MANY then
       room = 0
-    elseif remaining <= math.max(weight * MANY, amount / 2) then
+    elseif remaining <= math.max(weight / count * MANY, amount / 2) then
       room = math.min(room, 1)
     end
     if found[1] == 0 or remaining < found[2] then
@@ -180,19 +180,34 @@ for rule = 1, #KEYS - 3 do
   end
 end
 
-if is_ahead and room < 2 then
+if (is_ahead and room < 2) or (count > 1 and room < 1) then
   return {0}
 end
 
+local width, rows, leases = (#ARGV - at + 1) / count, {}, {}
+for request = 1, count do
+  local first = at + (request - 1) * width
+  rows[request] = {ARGV[first + 1]}
+  leases[request * 2 - 1], leases[request * 2] = now + lease, ARGV[first]
+end
+
+local budget = at + 1 -- where the first request says what it holds of the budget before the next
 at = 4
-for rule = 1, #KEYS - 3 do
-  local key, kind, charge = KEYS[rule + 3], ARGV[at], charges[rule]
+for rule = 1, RULES do
+  local key, kind, charge = KEYS[rule + 2], ARGV[at], charges[rule]
   if kind == 'c' then
-    call('ZADD', key, now + lease, id)
+    call('ZADD', key, unpack(leases))
     call('PEXPIRE', key, lease * 2)
+    for request = 1, count do
+      table.insert(rows[request], {'c', key})
+    end
     at = at + 2
   elseif kind == 'b' then
     local hold, life = ARGV[at + 2], ARGV[at + 7]
+    budget = budget + 1
+    for request = 1, count do
+      table.insert(rows[request], {'b', key, ARGV[budget + (request - 1) * width]})
+    end
     if hold ~= '0' then
       call('HINCRBY', key, 'held', hold)
     end
@@ -211,11 +226,11 @@ for rule = 1, #KEYS - 3 do
     end
     at = at + 8
   else
-    local name, used, count, tat, stale, window = unpack(charge, 1, 6)
+    local name, used, counted, tat, stale, window = unpack(charge, 1, 6)
     if tat then
-      call('HSET', key, 'at', name, 'used', used, name, count, 'tat', tat)
+      call('HSET', key, 'at', name, 'used', used, name, counted, 'tat', tat)
     else
-      call('HSET', key, 'at', name, 'used', used, name, count)
+      call('HSET', key, 'at', name, 'used', used, name, counted)
     end
     if stale then -- the others of the slot need not say again how long the hash is of use
       if #stale > 0 then
@@ -226,6 +241,8 @@ for rule = 1, #KEYS - 3 do
     at = at + 4
   end
 end
-call('SET', KEYS[1], cmsgpack.pack(row))
-call('ZADD', KEYS[2], now + lease, id)
+for request = 1, count do
+  call('SET', KEYS[2 + RULES + request], cmsgpack.pack(rows[request]))
+end
+call('ZADD', KEYS[1], unpack(leases))
 return {1, now, tightest.r, tightest.t, lefts, room}

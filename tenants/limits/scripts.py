@@ -1,10 +1,13 @@
-"""What admission has in Valkey: its scripts, the names of its keys, and how a settle is written down for a script."""
+"""What admission has in Valkey: its scripts, the names of its keys, and how they are told what to do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway_site.infra.valkey import Script
-from tenants.limits.charges import settle_arguments
+from tenants.limits.charges import Argument, Hold, settle_arguments
 from tenants.limits.spool import SpooledSettle
 
 USAGE_STREAM = b"tollgate:usage"
@@ -31,6 +34,29 @@ SCRIPTS = (RESERVE, ADOPT, SETTLE, RENEW, STORE_PRINCIPAL)  # that workers call
 ADMITTED, UNCOUNTED = 1, -1  # what reserve.lua returns first
 ROOMY, SPACIOUS = 1, 2  # what it says of the room that is left
 SETTLED, NO_ROOM, LATE = (0, 1), 2, 3  # what settle.lua returns
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """One request that asks to be admitted."""
+
+    request_id: str
+    if_lost: bytes  # the usage event, should its worker be killed
+    arguments: list[Argument]  # of its rules
+    holds: tuple[Hold, ...]
+
+
+def reserve_command(
+    rules: tuple[str, ...], arguments: Sequence[Argument], asked: Sequence[Asked], *, room: int = 0
+) -> tuple[tuple[str, ...], list[Any]]:
+    """Return the keys of the script and its arguments, which are what all that ask need together.
+
+    `room`: for how many more like it there must be room, if it is a reservation ahead.
+    """
+    keys = (RESERVATIONS, COUNTED, *rules, *[RESERVATION_PREFIX + each.request_id for each in asked])
+    found: list[Any] = [len(asked), LEASE_MS, room, *arguments]
+    for each in asked:
+        found += (each.request_id, each.if_lost, *[hold.amount for hold in each.holds if hold.kind == "b"])
+    return keys, found
 
 
 def settle_command(settle: SpooledSettle, *, remembered_ms: int = SETTLED_MS) -> tuple[Any, ...]:

@@ -24,12 +24,13 @@ from tenants.limits.charges import Charges, Hold, is_enough, prepare, request_ho
 from tenants.limits.scripts import (
     ADMITTED,
     ADOPT,
-    COUNTED,
     LEASE_MS,
     RESERVATION_PREFIX,
     RESERVATIONS,
     RESERVE,
     SETTLE,
+    Asked,
+    reserve_command,
     settle_command,
 )
 from tenants.limits.spool import SpooledSettle
@@ -159,11 +160,10 @@ class Spares:
         money = {currency: amount * TIMES for currency, amount in like.money.items()}
         arguments, holds = prepare(charges, tokens=like.tokens * TIMES, money=money, now=time())
         spare = Spare(id=uuid4().hex, charges=charges, holds=holds, made_at=monotonic())
-        keys = (RESERVATION_PREFIX + spare.id, RESERVATIONS, COUNTED, *charges.keys)
+        asked = Asked(spare.id, b"", arguments, holds)
+        keys, words = reserve_command(charges.keys, arguments, (asked,), room=room)
         try:
-            reply = self._valkey.call(
-                b"EVALSHA", RESERVE.digest, len(keys), *keys, spare.id, LEASE_MS, b"", *arguments, room
-            )
+            reply = self._valkey.call(b"EVALSHA", RESERVE.digest, len(keys), *keys, *words)
         except StoreUnavailable:
             return
         self._awaited.add(name)

@@ -290,8 +290,8 @@ async def test_leases_of_a_killed_worker_expire(gate):
     slots = at_once(2)
     began = time.monotonic()
     for request_id in ("killed-1", "killed-2"):
-        keys = (f"tollgate:reservation:{request_id}", RESERVATIONS, COUNTED, lease_key(slots))
-        await gate.valkey.run(RESERVE, keys, request_id, 1_000, "lost", "c", 2)
+        keys = (RESERVATIONS, COUNTED, lease_key(slots), f"tollgate:reservation:{request_id}")
+        await gate.valkey.run(RESERVE, keys, 1, 1_000, 0, "c", 2, request_id, "lost")
     assert not await gate.admits(caller(slots))
     while not await gate.admits(caller(slots)):
         await asyncio.sleep(0.005)

@@ -1,9 +1,9 @@
 """Laws of admission: whatever happens in whatever order, Valkey says what a plain model of it says.
 
 The requests of two keys of alice's tenant (a key that is rotated is another key of the same budgets) and one of charlie's
-are reserved, when they come or ahead, renewed, settled (twice, late, beyond what they hold), cancelled, given back and
-swept, while periods pass, limits are raised, lowered and increased for a while, budgets are reset, and Valkey forgets its
-scripts.
+are reserved (when they come, some at once, ahead), renewed, settled (twice, late, beyond what they hold), cancelled, given
+back and swept, while periods pass, limits are raised, lowered and increased for a while, budgets are reset, and Valkey
+forgets its scripts.
 """
 
 import asyncio
@@ -37,6 +37,8 @@ from tenants.limits.scripts import (
     SETTLE,
     SWEEP,
     USAGE_STREAM,
+    Asked,
+    reserve_command,
 )
 from tenants.limits.spares import Spare
 from tenants.limits.spool import Spool
@@ -84,8 +86,9 @@ KEYS_OF_ALICE, KEY_OF_CHARLIE = (1, 2), 3
 OFTEN = ("reserve",) * 6 + ("settle",) * 4 + ("pass",) * 2
 SELDOM = ("cancel", "renew", "expire", "lose", "sweep", "limit", "increase", "reset", "forget_scripts")
 AHEAD = ("spare", "spare", "adopt", "give_back")
+TOGETHER = ("crowd",) * 3
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(OFTEN + SELDOM + AHEAD), *[st.integers(0, 59)] * 3), min_size=20, max_size=80
+    st.tuples(st.sampled_from(OFTEN + SELDOM + AHEAD + TOGETHER), *[st.integers(0, 59)] * 3), min_size=20, max_size=80
 )
 
 
@@ -263,6 +266,22 @@ class Game:
         made.reservation = await reserving
         assert made.reservation.counters("USD") == [held.counter for held in made.held if held.rule.currency == "USD"]
 
+    async def do_crowd(self, who: int, most: int, tokens: int) -> None:
+        """Let some of a key ask at once: what becomes of each is what would have become of it alone."""
+        asking, expected = [], []
+        for number in range(2 + who % 5):
+            order = self._order(who, most + number % 2, tokens + number)
+            asking.append(self.admission.reserve(self._principal(order.key_id), order.request))
+            expected.append(self.model.charge(order) if order.refusal is None else order.refusal)
+        busy = self.valkey.call("PING")
+        for made, found in zip(expected, await asyncio.gather(*asking, return_exceptions=True), strict=True):
+            if isinstance(made, Made):
+                assert isinstance(found, Reservation), found
+                made.reservation = found
+            else:
+                assert type(found) is made
+        await busy
+
     async def do_cancel(self, who: int, most: int, tokens: int) -> None:
         order = self._order(who, most, tokens)
         reserving = asyncio.ensure_future(self.admission.reserve(self._principal(order.key_id), order.request))
@@ -280,8 +299,9 @@ class Game:
         request = order.request
         charges = compile_charges(self._principal(order.key_id), alias=request.alias, end_user=request.end_user)
         arguments, holds = prepare(charges, tokens=request.tokens, money=request.money, now=self.model.now)
-        keys = (RESERVATION_PREFIX + request.request_id, RESERVATIONS, COUNTED, *charges.keys)
-        reply = await self.valkey.run(self.reserve_ahead, keys, request.request_id, LEASE_MS, b"", *arguments, 1)
+        asked = Asked(request.request_id, b"", arguments, holds)
+        keys, words = reserve_command(charges.keys, arguments, [asked], room=1)
+        reply = await self.valkey.run(self.reserve_ahead, keys, *words)
         assert (reply[0] == ADMITTED) == (order.refusal is None)
         if reply[0] == ADMITTED:
             made = self.model.charge(order)

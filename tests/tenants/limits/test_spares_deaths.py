@@ -90,6 +90,7 @@ async def test_one_who_has_settled_needs_it_no_more(gate: Gate):
     await get_ready(gate, alice, money={"USD": 100})
     spare = gate.admission.spares.take(*_wanted(gate, alice))
     assert spare is not None
+    gate.admission.spares.close()  # no other is made
     await ask(gate, alice, money={"USD": 100})
     gate.admission.settles.send_late()
     settled = (await gate.events())[-1]

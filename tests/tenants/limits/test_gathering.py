@@ -1,0 +1,265 @@
+"""Requests that ask in the same turn of the event loop: one script for all of them, and each has its own reservation."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tenants.errors import BudgetExhausted, GatewayError, RateLimited
+from tenants.limits.admission import Reservation
+from tenants.limits.gathering import MOST_TOGETHER
+from tenants.limits.scripts import COUNTED, RESERVATIONS, RESERVE
+from tests.tenants.limits.gate import (
+    Gate,
+    at_once,
+    budget,
+    caller,
+    charge,
+    counted,
+    payer,
+    rate,
+    sweep,
+)
+from tests.tenants.limits.sparing import fields, used
+
+PLENTY = 1_000_000
+RULES = (
+    rate(PLENTY, id=1, burst=PLENTY // 2),
+    rate(PLENTY, id=3, kind="tokens"),
+    at_once(10_000),
+)
+
+
+@pytest.fixture
+def scripts(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests each reserve.lua was for."""
+    found: list[int] = []
+    call = gate.valkey.call
+
+    def noted(*command: Any, **settings: Any) -> Any:
+        if command[1:2] == (RESERVE.digest,):
+            found.append(command[3 + command[2]])
+        return call(*command, **settings)
+
+    monkeypatch.setattr(gate.valkey, "call", noted)
+    return found
+
+
+async def ask(gate: Gate, *asking: Any) -> list[Any]:
+    """Let requests ask in one turn, while Valkey works on something else; return what became of each."""
+    busy = gate.valkey.call("PING")
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    await busy
+    return found
+
+
+def admitted(found: list[Any]) -> list[Reservation]:
+    assert all(isinstance(each, Reservation | GatewayError) for each in found), found
+    return [each for each in found if isinstance(each, Reservation)]
+
+
+# --- Together is as each alone -------------------------------------------------------------------------------
+
+
+async def test_those_of_a_turn_share_a_script_and_each_holds_its_own(till, scripts):
+    alice = payer(budget(PLENTY), budget(PLENTY, id=5, is_hard=False), rules=RULES)
+    asking = [till.reserve(alice, f"r-{n}", tokens=10 + n, money={"USD": 100 + n}) for n in range(4)]
+    held = admitted(await ask(till, *asking))
+    assert scripts == [4]
+    assert [each.request_id for each in held] == ["r-0", "r-1", "r-2", "r-3"]
+    assert (await used(till, RULES[0]), await used(till, RULES[1])) == (4, 46)
+    assert {each.decode() for each in await till.leases(RULES[2])} == {"r-0", "r-1", "r-2", "r-3"}
+    assert (await counted(till))["held"] == (await counted(till, "tollgate:budget:5.0"))["held"] == 406
+    for number, reservation in enumerate(held):
+        await charge(till, reservation, 10)
+        assert (await counted(till))["held"] == sum(100 + n for n in range(number + 1, 4))
+    assert (await counted(till)) == {"held": 0, "0": 40}
+    assert await till.leases(RULES[2]) == []
+    assert sorted(await till.events()) == ["r-0", "r-1", "r-2", "r-3"]
+
+
+async def test_who_comes_while_valkey_is_idle_does_not_wait_for_others(gate, scripts):
+    held = await asyncio.gather(*(gate.reserve(caller(*RULES)) for _ in range(3)))
+    assert scripts == [1, 2]
+    assert len({each.request_id for each in held}) == 3
+
+
+async def test_a_burst_is_admitted_a_few_at_a_time(gate, scripts):
+    found = await ask(gate, *(gate.reserve(caller(*RULES)) for _ in range(2 * MOST_TOGETHER + 3)))
+    assert len(admitted(found)) == 2 * MOST_TOGETHER + 3
+    assert scripts == [MOST_TOGETHER, MOST_TOGETHER, 3]
+
+
+async def test_headers_say_what_is_left_when_all_of_them_are_in(gate):
+    rules = (rate(1_000), rate(5_000, id=3, kind="tokens"))
+    found = admitted(await ask(gate, *(gate.reserve(caller(*rules), tokens=10) for _ in range(3))))
+    for each in found:
+        told = dict(each.headers)
+        assert told[b"x-ratelimit-remaining-requests"] == b"997"
+        assert told[b"x-ratelimit-remaining-tokens"] == b"4970"
+
+
+async def test_what_a_killed_worker_held_is_swept_one_by_one(till):
+    alice = payer(budget(PLENTY), rules=RULES)
+    await ask(till, *(till.reserve(alice, f"lost-{n}", money={"USD": 7 + n}) for n in range(3)))
+    assert await sweep(till) == 3
+    assert {(each.request_id, each.alias) for each in await till.records()} == {(f"lost-{n}", "lost") for n in range(3)}
+    assert (await counted(till))["held"] == 0
+    assert await till.leases(RULES[2]) == []
+
+
+# --- Where there is not plenty of room -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amount", [1, 5, 6, 20])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda amount: rate(amount),
+        lambda amount: rate(10 * amount, id=3, kind="tokens"),
+        at_once,
+        lambda amount: rate(PLENTY, burst=amount),
+    ],
+    ids=["requests", "tokens", "at once", "burst"],
+)
+async def test_as_many_get_in_as_alone_and_the_first_come_first(gate, rule, amount):
+    found = await ask(gate, *(gate.reserve(caller(rule(amount)), f"r-{n}", tokens=10) for n in range(8)))
+    held = [each.request_id for each in admitted(found)]
+    assert held == [f"r-{n}" for n in range(min(8, amount))]
+    assert all(isinstance(each, RateLimited) and each.headers["retry-after"] for each in found[len(held) :])
+
+
+@pytest.mark.parametrize(("limit", "count"), [(99, 0), (100, 1), (350, 3), (799, 7), (800, 8), (80_000, 8)])
+async def test_a_hard_budget_is_never_exceeded(till, limit, count):
+    found = await ask(till, *(till.reserve(payer(budget(limit)), money={"USD": 100}) for _ in range(8)))
+    assert len(admitted(found)) == count
+    assert all(isinstance(each, BudgetExhausted) for each in found if isinstance(each, GatewayError))
+    assert (await counted(till)).get("held", 0) == 100 * count <= limit
+
+
+async def test_where_it_is_not_known_that_many_more_fit_each_asks_for_itself(gate, scripts):
+    alice = caller(rate(30))
+    admitted(await ask(gate, *(gate.reserve(alice) for _ in range(3))))
+    assert scripts == [3]
+    admitted(await ask(gate, *(gate.reserve(alice) for _ in range(14))))
+    assert len(admitted(await ask(gate, *(gate.reserve(alice, tokens=n) for n in range(20))))) == 30 - 17
+
+
+async def test_sums_that_lua_cannot_tell_exactly_are_not_made(till, scripts):
+    alice = payer(budget(4 * 2**60, is_hard=False))
+    found = await ask(till, *(till.reserve(alice, money={"USD": 2**52}) for _ in range(3)))
+    assert (len(admitted(found)), scripts) == (3, [1, 1, 1])
+    assert (await counted(till))["held"] == 3 * 2**52
+
+
+# --- Others --------------------------------------------------------------------------------------------------
+
+
+async def test_charlie_waits_and_pays_for_nobody_but_himself(till, scripts):
+    alice = payer(budget(PLENTY), rules=(rate(PLENTY),))
+    charlie = payer(budget(50, id=8, scope_name="charlie"), rules=(rate(1, id=9),), key_id=3, tenant="charlie")
+    asking = [till.reserve(who, money={"USD": 40}) for who in (alice, charlie, alice, charlie)]
+    found = await ask(till, *asking)
+    assert [isinstance(each, Reservation) for each in found] == [True, True, True, False]
+    assert scripts[:2] == [2, 2]
+    assert (await counted(till))["held"] == 80
+    assert (await counted(till, "tollgate:budget:8.0"))["held"] == 40
+    assert (await used(till, rate(1, id=1)), await used(till, rate(1, id=9))) == (2, 1)
+
+
+async def test_a_limit_that_changes_in_the_middle_of_a_turn_is_asked_for_apart(gate, scripts):
+    before, after = caller(rate(PLENTY)), caller(rate(2 * PLENTY))
+    found = admitted(await ask(gate, gate.reserve(before), gate.reserve(after), gate.reserve(before)))
+    assert (len(found), scripts) == (3, [1, 1, 1])
+    assert dict(found[1].headers)[b"x-ratelimit-limit-requests"] == b"2000000"
+    assert await used(gate, rate(1)) == 3
+
+
+async def test_without_limits_there_is_a_reservation_all_the_same(gate):
+    found = admitted(await ask(gate, *(gate.reserve(caller(), f"free-{n}") for n in range(3))))
+    index: Any = await gate.valkey.call("ZRANGE", RESERVATIONS, 0, -1)
+    assert {each.request_id.encode() for each in found} == set(index) == {b"free-0", b"free-1", b"free-2"}
+
+
+# --- Whoever leaves, and whatever fails ----------------------------------------------------------------------
+
+
+async def test_who_leaves_before_anything_was_sent_has_not_asked(gate, scripts):
+    busy = gate.valkey.call("PING")
+    asking = [asyncio.ensure_future(gate.reserve(caller(*RULES), f"r-{n}")) for n in range(3)]
+    await asyncio.sleep(0)
+    asking[1].cancel()
+    found = await asyncio.gather(*asking, busy, return_exceptions=True)
+    assert isinstance(found[1], asyncio.CancelledError)
+    assert scripts == [2]
+    await gate.valkey.call("PING")
+    assert {each.decode() for each in await gate.leases(RULES[2])} == {"r-0", "r-2"}
+    assert await used(gate, RULES[0]) == 2
+
+
+async def test_who_leaves_afterwards_is_let_out_again(gate, scripts):
+    busy = gate.valkey.call("PING")
+    asking = [asyncio.ensure_future(gate.reserve(caller(*RULES), f"r-{n}")) for n in range(3)]
+    while not scripts:
+        await asyncio.sleep(0)
+    asking[1].cancel()
+    found = await asyncio.gather(*asking, busy, return_exceptions=True)
+    assert isinstance(found[1], asyncio.CancelledError)
+    assert scripts == [3]
+    await gate.valkey.call("PING")
+    assert {each.decode() for each in await gate.leases(RULES[2])} == {"r-0", "r-2"}
+
+
+async def test_who_leaves_while_each_asks_for_itself_is_not_asked_for(gate, scripts):
+    busy = gate.valkey.call("PING")
+    alice = caller(at_once(2))
+    asking = [asyncio.ensure_future(gate.reserve(alice, f"r-{n}")) for n in range(3)]
+    while not scripts:
+        await asyncio.sleep(0)
+    asking[0].cancel()
+    found = await asyncio.gather(*asking, busy, return_exceptions=True)
+    assert [isinstance(each, Reservation) for each in found] == [False, True, True, False]
+    await gate.valkey.call("PING")
+    assert {each.decode() for each in await gate.leases(at_once(2))} == {"r-1", "r-2"}
+
+
+async def test_scripts_that_valkey_has_forgotten_are_loaded_again(gate):
+    await gate.valkey.call("SCRIPT", "FLUSH")
+    found = await ask(gate, *(gate.reserve(caller(*RULES)) for _ in range(3)))
+    assert len(admitted(found)) == 3
+    assert await used(gate, RULES[0]) == 3
+
+
+async def test_budgets_that_are_not_counted_yet_are_counted_once_for_all(gate):
+    times: list[int] = []
+
+    async def count_budgets() -> None:
+        times.append(1)
+        await gate.valkey.call("SET", COUNTED, "1")
+
+    gate.admission.count_budgets = count_budgets
+    found = await ask(gate, *(gate.reserve(payer(budget(PLENTY)), money={"USD": 5}) for _ in range(3)))
+    assert len(admitted(found)) == 3
+    assert times
+    assert (await counted(gate))["held"] == 15
+
+
+async def test_without_valkey_each_is_admitted_by_this_workers_share(own_gate, own_server):
+    alice = caller(rate(PLENTY))
+    await own_gate.reserve(alice)
+    busy = own_gate.valkey.call("PING")
+    asking = [asyncio.ensure_future(own_gate.reserve(alice)) for _ in range(3)]
+    await asyncio.sleep(0)
+    own_server.kill()
+    found = await asyncio.gather(*asking, busy, return_exceptions=True)
+    held = admitted(found[:3])
+    assert len(held) == 3
+    assert any(each.is_degraded for each in held)
+
+
+async def test_rates_hold_what_is_in_their_slots(gate):
+    await ask(gate, *(gate.reserve(caller(*RULES), tokens=5) for _ in range(4)))
+    await ask(gate, *(gate.reserve(caller(*RULES), tokens=5) for _ in range(3)))
+    for rule, total in ((RULES[0], 7), (RULES[1], 35)):
+        state = await fields(gate, rule)
+        assert state["used"] == total == sum(number for name, number in state.items() if name.isdigit())
