@@ -196,7 +196,10 @@ def is_enough(held: Sequence[Hold], wanted: Sequence[Hold]) -> bool:
 
 
 def add_up(charges: Charges, first: Sequence[Argument], others: Sequence[Sequence[Argument]]) -> list[Argument] | None:
-    """Return the arguments of several reservations in one; None where they differ in more than what they need."""
+    """Return the arguments of several reservations in one; None where they differ in more than what they need.
+
+    All have the same keys and amounts in the same places.
+    """
     total = list(first)
     for arguments in others:
         like_first = list(arguments)

@@ -14,7 +14,7 @@
 --           admitted; the rules are the tightest, 0 when there is none; room is 1 if many more like them would fit into all that
 --           a settle gives back, 2 if they would into all that there is, and half of every limit is free
 --         {0, rule, retry after in ms, or what is left of a budget}                                        when refused
---         {0}                     when there is not room enough to make a reservation ahead, or to admit several at once
+--         {0}                                                when there is not room enough to make a reservation ahead
 --         {-1}                                               when budgets have to be counted anew: nothing was charged
 --
 -- A rate slides: a window is counted in slots, and a slot counts until all of it has left the window. So no window,
@@ -125,7 +125,7 @@ for rule = 1, RULES do
     if is_hard and hold > 0 and hold + margin > left then -- what costs nothing is not a matter of money
       return {0, rule, left}
     end
-    if is_hard and left <= hold / count * MANY then
+    if is_hard and left - hold + hold / count <= hold / count * MANY then -- as the last of them finds it
       room = 0
     end
     if is_new then
@@ -180,7 +180,7 @@ for rule = 1, RULES do
   end
 end
 
-if (is_ahead and room < 2) or (count > 1 and room < 1) then
+if is_ahead and room < 2 then
   return {0}
 end
 
