@@ -40,9 +40,8 @@ class Gathering:
 
     def __init__(self, valkey: HotValkey) -> None:
         self._valkey = valkey
-        self._waiting: dict[
-            Name, list[_Waiting]
-        ] = {}  # for the end of this turn, or for the answer of those before them
+        # For the end of this turn, or for the answer of those before them.
+        self._waiting: dict[Name, list[_Waiting]] = {}
         self._under_way: set[Name] = set()  # some have asked together and have not got their answer
         self._is_due = False
 
