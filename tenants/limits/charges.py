@@ -201,6 +201,8 @@ def add_up(charges: Charges, first: Sequence[Argument], others: Sequence[Sequenc
     All have the same keys and amounts in the same places.
     """
     total = list(first)
+    if not others:
+        return total
     for arguments in others:
         like_first = list(arguments)
         for position in charges.amounts:

@@ -114,6 +114,15 @@ async def test_they_leave_at_the_end_of_their_turn(gate, scripts):
     await asyncio.gather(*asking, busy)
 
 
+async def test_one_that_nobody_joins_leaves_then_too_whatever_it_needs(till, scripts):
+    busy = till.valkey.call("PING")
+    asking = asyncio.ensure_future(till.reserve(payer(budget(2**62)), money={"USD": 2**60}))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert (scripts, till.valkey.is_flushed) == ([1], True)
+    await asyncio.gather(asking, busy)
+
+
 async def test_what_can_be_done_meanwhile_is_done_once(gate):
     done: list[str] = []
     busy = gate.valkey.call("PING")
@@ -160,7 +169,7 @@ async def test_what_a_killed_worker_held_is_swept_one_by_one(till):
         lambda amount: rate(amount),
         lambda amount: rate(10 * amount, id=3, kind="tokens"),
         at_once,
-        lambda amount: rate(PLENTY, burst=amount),
+        lambda amount: rate(500, burst=amount),
     ],
     ids=["requests", "tokens", "at once", "burst"],
 )
