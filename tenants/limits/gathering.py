@@ -20,9 +20,8 @@ log = structlog.get_logger("tollgate.admission")
 
 MOST_TOGETHER = 16
 
-type Name = tuple[
-    tuple[str, ...], tuple[int, ...]
-]  # the rules that have to be passed: their keys, and what is added up
+# The rules that have to be passed: their keys, and where in their arguments stands what is added up.
+type Name = tuple[tuple[str, ...], tuple[int, ...]]
 
 
 class _Waiting(NamedTuple):
@@ -93,18 +92,18 @@ class Gathering:
         self._valkey.flush()
 
     def _ask_together(self, name: Name, group: Sequence[_Waiting]) -> None:
+        reply = None
         try:
             reply = self._call(group)
         except StoreUnavailable as error:
-            self._refused(name, group, error)
+            self._answer(name, group, error)
+            return
         except Exception:
             log.exception("admission_together_failed")  # a defect of ours: no request must wait for ever for it
+        if reply is None:
             self._answer(name, group, None)
         else:
-            if reply is None:
-                self._answer(name, group, None)
-            else:
-                reply.add_done_callback(partial(self._answered, name, group))
+            reply.add_done_callback(partial(self._answered, name, group))
 
     def _call(self, group: Sequence[_Waiting]) -> asyncio.Future[Reply] | None:
         """Send the script for all of them; None where they differ in more than how much they need."""
@@ -118,26 +117,21 @@ class Gathering:
     def _answered(self, name: Name, group: Sequence[_Waiting], reply: asyncio.Future[Reply]) -> None:
         error = StoreUnavailable("Nobody waits for Valkey any more.") if reply.cancelled() else reply.exception()
         if isinstance(error, StoreUnavailable):
-            self._refused(name, group, error)
+            self._answer(name, group, error)
         elif error is None and (len(group) == 1 or reply.result()[0] == ADMITTED):
             self._answer(name, group, reply.result())
         else:  # they do not all fit, or the script was forgotten
             self._answer(name, group, None)
 
-    def _answer(self, name: Name, group: Sequence[_Waiting], reply: Reply | None) -> None:
+    def _answer(self, name: Name, group: Sequence[_Waiting], answer: Reply | StoreUnavailable | None) -> None:
+        """Tell each of them; the next may ask when these have had their turn: some may have to ask for themselves."""
         for each in group:
-            if not each.reply.done():
-                each.reply.set_result(reply)
-        self._go_on(name)
-
-    def _refused(self, name: Name, group: Sequence[_Waiting], error: StoreUnavailable) -> None:
-        for each in group:
-            if not each.reply.done():
-                each.reply.set_exception(StoreUnavailable(str(error)))
-        self._go_on(name)
-
-    def _go_on(self, name: Name) -> None:
-        """Let the next ask when those that were answered have had their turn: some may have to ask for themselves."""
+            if each.reply.done():
+                continue
+            if isinstance(answer, StoreUnavailable):
+                each.reply.set_exception(StoreUnavailable(str(answer)))
+            else:
+                each.reply.set_result(answer)
         asyncio.get_running_loop().call_soon(self._had_their_turn, name)
 
     def _had_their_turn(self, name: Name) -> None:

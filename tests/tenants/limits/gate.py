@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -63,13 +63,20 @@ class Gate:
         self.spool = spool
         self.admission = Admission(valkey, spool, journal)
 
-    async def reserve(self, principal: Principal, request_id: str | None = None, **facts: Any) -> Reservation:
+    async def reserve(
+        self,
+        principal: Principal,
+        request_id: str | None = None,
+        *,
+        meanwhile: Callable[[], object] | None = None,
+        **facts: Any,
+    ) -> Reservation:
         request_id = request_id or next(ids)
         facts = {"alias": "smart", "end_user": "", "dialect": "openai_chat", "tokens": 0, "money": {}, **facts}
         facts.setdefault("started_at", time.time())
         lost = encode(event_of(request_id, "lost"))
         request = Request(request_id=request_id, if_lost=lost, **facts)
-        return await self.admission.reserve(principal, request)
+        return await self.admission.reserve(principal, request, meanwhile=meanwhile)
 
     async def settle(self, reservation: Reservation, alias: str = "smart") -> None:
         await self.admission.settle(reservation, event_of(reservation.request_id, alias), tokens=0)

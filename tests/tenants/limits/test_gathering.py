@@ -1,7 +1,6 @@
 """Requests that ask in the same turn of the event loop: one script for all of them, and each has its own reservation."""
 
 import asyncio
-import time
 from functools import partial
 from typing import Any
 
@@ -11,10 +10,10 @@ from structlog.testing import capture_logs
 
 from tenants.errors import BudgetExhausted, GatewayError, RateLimited, Unavailable
 from tenants.limits import gathering
-from tenants.limits.admission import Request, Reservation
+from tenants.limits.admission import Reservation
 from tenants.limits.gathering import MOST_TOGETHER
 from tenants.limits.scripts import COUNTED, RESERVATIONS, RESERVE
-from tenants.principal import BudgetRule, Rule
+from tenants.principal import BudgetRule, Principal, Rule
 from tests.tenants.limits.gate import (
     Gate,
     at_once,
@@ -60,17 +59,10 @@ async def ask(gate: Gate, *asking: Any) -> list[Any]:
     return found
 
 
-def request_of(request_id: str) -> Request:
-    return Request(
-        request_id=request_id,
-        alias="smart",
-        end_user="",
-        dialect="openai_chat",
-        started_at=time.time(),
-        tokens=0,
-        money={},
-        if_lost=b"{}",
-    )
+def begin(gate: Gate, who: Principal, count: int) -> tuple[list[asyncio.Task[Reservation]], Any]:
+    """Let requests begin to ask in one turn, while Valkey works on something else; return that as well."""
+    busy = gate.valkey.call("PING")
+    return [asyncio.ensure_future(gate.reserve(who, f"r-{n}")) for n in range(count)], busy
 
 
 def admitted(found: list[Any]) -> list[Reservation]:
@@ -105,8 +97,7 @@ async def test_who_comes_while_valkey_is_idle_does_not_wait_for_others(gate, scr
 
 
 async def test_they_leave_at_the_end_of_their_turn(gate, scripts):
-    busy = gate.valkey.call("PING")
-    asking = [asyncio.ensure_future(gate.reserve(caller(*RULES))) for _ in range(2)]
+    asking, busy = begin(gate, caller(*RULES), 2)
     for _ in range(2):
         assert scripts == []
         await asyncio.sleep(0)
@@ -126,10 +117,7 @@ async def test_one_that_nobody_joins_leaves_then_too_whatever_it_needs(till, scr
 async def test_what_can_be_done_meanwhile_is_done_once(gate):
     done: list[str] = []
     busy = gate.valkey.call("PING")
-    asking = [
-        gate.admission.reserve(caller(rate(5)), request_of(f"r-{n}"), meanwhile=partial(done.append, f"r-{n}"))
-        for n in range(8)
-    ]
+    asking = [gate.reserve(caller(rate(5)), f"r-{n}", meanwhile=partial(done.append, f"r-{n}")) for n in range(8)]
     found = await asyncio.gather(*asking, busy, return_exceptions=True)
     assert len(admitted(found[:8])) == 5
     assert done == [f"r-{n}" for n in range(8)]
@@ -284,7 +272,7 @@ async def test_who_cannot_go_on_while_it_waits_has_not_asked(gate, scripts):
 
     busy = gate.valkey.call("PING")
     asking = [
-        gate.admission.reserve(caller(*RULES), request_of("r-0"), meanwhile=fail),
+        gate.reserve(caller(*RULES), "r-0", meanwhile=fail),
         gate.reserve(caller(*RULES), "r-1"),
     ]
     found = await asyncio.gather(*asking, busy, return_exceptions=True)
@@ -294,8 +282,7 @@ async def test_who_cannot_go_on_while_it_waits_has_not_asked(gate, scripts):
 
 async def test_who_comes_while_others_learn_that_they_do_not_fit_comes_behind_them(gate, scripts):
     alice = caller(rate(3))
-    busy = gate.valkey.call("PING")
-    asking = [asyncio.ensure_future(gate.reserve(alice, f"r-{n}")) for n in range(4)]
+    asking, busy = begin(gate, alice, 4)
     while not gate.valkey.is_quiet or not scripts:
         await asyncio.sleep(0)
     asking.append(asyncio.ensure_future(gate.reserve(alice, "late")))
@@ -321,8 +308,7 @@ async def test_without_limits_there_is_a_reservation_all_the_same(gate):
 
 
 async def test_who_leaves_before_anything_was_sent_has_not_asked(gate, scripts):
-    busy = gate.valkey.call("PING")
-    asking = [asyncio.ensure_future(gate.reserve(caller(*RULES), f"r-{n}")) for n in range(3)]
+    asking, busy = begin(gate, caller(*RULES), 3)
     await asyncio.sleep(0)
     asking[1].cancel()
     found = await asyncio.gather(*asking, busy, return_exceptions=True)
@@ -334,8 +320,7 @@ async def test_who_leaves_before_anything_was_sent_has_not_asked(gate, scripts):
 
 
 async def test_who_leaves_afterwards_is_let_out_again(gate, scripts):
-    busy = gate.valkey.call("PING")
-    asking = [asyncio.ensure_future(gate.reserve(caller(*RULES), f"r-{n}")) for n in range(3)]
+    asking, busy = begin(gate, caller(*RULES), 3)
     while not scripts:
         await asyncio.sleep(0)
     asking[1].cancel()
@@ -347,8 +332,7 @@ async def test_who_leaves_afterwards_is_let_out_again(gate, scripts):
 
 
 async def test_who_leaves_while_it_asks_for_itself_is_let_out_again(gate, scripts):
-    busy = gate.valkey.call("PING")
-    asking = [asyncio.ensure_future(gate.reserve(caller(at_once(2)), f"r-{n}")) for n in range(3)]
+    asking, busy = begin(gate, caller(at_once(2)), 3)
     while len(scripts) < 2:  # they do not all fit
         await asyncio.sleep(0)
     asking[0].cancel()
@@ -395,8 +379,7 @@ async def test_without_valkey_each_is_admitted_by_this_workers_share(own_gate, o
 
 async def test_a_connection_that_is_lost_before_the_end_of_the_turn_admits_nobody(gate):
     alice = msgspec.structs.replace(caller(*RULES), refuses_without_valkey=True)
-    busy = gate.valkey.call("PING")
-    asking = [asyncio.ensure_future(gate.reserve(alice)) for _ in range(3)]
+    asking, busy = begin(gate, alice, 3)
     await asyncio.sleep(0)
     protocol = gate.valkey._protocol
     gate.valkey._connection_lost(protocol, "lost")
