@@ -17,7 +17,7 @@ import structlog
 import tenants
 from gateway_site.infra import telemetry
 from gateway_site.infra.tallies import Count
-from gateway_site.infra.valkey import Script, ScriptFailed, StoreUnavailable, ThreadValkey
+from gateway_site.infra.valkey import Script, ScriptFailed, StoreUnavailable, ThreadValkey, is_forgotten
 from routing.exchange import Exchange
 from tenants.kept_body import MOST_BYTES, MOST_STREAM_BYTES, STREAM, KeptBody, seal
 
@@ -153,7 +153,7 @@ class BodyKeeper:
         try:
             return bool(self._valkey.execute_command(b"EVALSHA", KEEP.digest, *arguments))
         except ScriptFailed as error:
-            if not str(error).startswith("NOSCRIPT"):
+            if not is_forgotten(error):
                 raise
         return bool(self._valkey.execute_command(b"EVAL", KEEP.source, *arguments))
 

@@ -42,6 +42,11 @@ class ScriptFailed(Exception):
     """Valkey refused a command; a defect of ours."""
 
 
+def is_forgotten(error: ScriptFailed) -> bool:
+    """Whether Valkey does not know a script, so that nothing was done."""
+    return str(error).startswith("NOSCRIPT")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """Where Valkey listens, from redis://[user:password@]host:port/db, rediss://… or unix://[…]/path?db=0."""
@@ -187,7 +192,7 @@ class HotValkey:
                 meanwhile()
             return await reply
         except ScriptFailed as error:
-            if not str(error).startswith("NOSCRIPT"):
+            if not is_forgotten(error):
                 raise
         await self.call(b"SCRIPT", b"LOAD", script.source)
         return await self.call(b"EVALSHA", script.digest, len(keys), *keys, *arguments)

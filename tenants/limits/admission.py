@@ -94,7 +94,7 @@ class Reservation(msgspec.Struct, kw_only=True, gc=False):
 
     def covers(self, cost: int, currency: str) -> bool:
         """Whether its hard budgets hold as much, in nanos: then nothing of it is written off."""
-        return not any(hold.is_hard and hold.amount < cost and hold.currency == currency for hold in self.holds)
+        return not [hold for hold in self.holds if hold.is_hard and hold.amount < cost and hold.currency == currency]
 
 
 class Standing(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway_site.infra.valkey import Script
-from tenants.limits.charges import Argument, Hold, settle_arguments
+from tenants.limits.charges import EXACT, Argument, Hold, settle_arguments
 from tenants.limits.spool import SpooledSettle
 
 USAGE_STREAM = b"tollgate:usage"
@@ -23,17 +23,19 @@ _FOLDER = Path(__file__).parent
 RESERVE = Script(_FOLDER / "reserve.lua")
 ADOPT = Script(_FOLDER / "adopt.lua")
 SETTLE = Script(_FOLDER / "settle.lua")
+SETTLE_TOGETHER = Script(_FOLDER / "settle_together.lua")
 RENEW = Script(_FOLDER / "renew.lua")
 SWEEP = Script(_FOLDER / "sweep.lua")
 COUNT = Script(_FOLDER / "count.lua")
 HOLDS = Script(_FOLDER / "holds.lua")
 PEEK = Script(_FOLDER / "peek.lua")
 STORE_PRINCIPAL = Script(_FOLDER / "store_principal.lua")
-SCRIPTS = (RESERVE, ADOPT, SETTLE, RENEW, STORE_PRINCIPAL)  # that workers call
+SCRIPTS = (RESERVE, ADOPT, SETTLE, SETTLE_TOGETHER, RENEW, STORE_PRINCIPAL)  # that workers call
 
 ADMITTED, UNCOUNTED = 1, -1  # what reserve.lua returns first
 ROOMY, SPACIOUS = 1, 2  # what it says of the room that is left
 SETTLED, NO_ROOM, LATE = (0, 1), 2, 3  # what settle.lua returns
+MOST_EACH = EXACT // 64  # nanos or tokens of one that is settled with others: sums stay exact
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -69,3 +71,39 @@ def settle_command(settle: SpooledSettle, *, remembered_ms: int = SETTLED_MS) ->
         *(request_id, remembered_ms, settle.event, settle.tokens, settle.reserved_at, note),
         *arguments,
     )
+
+
+def settle_together_command(settles: Sequence[SpooledSettle]) -> tuple[Any, ...]:
+    """The same for several of the same rules (`rules_of`)."""
+    holds, currency = settles[0].holds, settles[0].currency
+    arguments: list[Argument] = [len(settles), SETTLED_MS]
+    for hold in holds:
+        if hold.kind == "c":
+            arguments.append("c")
+        elif hold.kind == "t":
+            arguments += ("t", hold.window_ms)
+        else:
+            arguments += ("b", hold.slot, 1 if hold.currency == currency else 0)
+    for settle in settles:
+        arguments += (settle.request_id, settle.event, settle.reserved_at, settle.cost)
+        for hold in settle.holds:
+            if hold.kind == "b":
+                arguments.append(hold.amount)
+            elif hold.kind == "t":
+                arguments.append(settle.tokens - hold.amount)
+    keys = [hold.key for hold in holds]
+    reservations = [RESERVATION_PREFIX + settle.request_id for settle in settles]
+    return ((USAGE_STREAM, RESERVATIONS, *keys, *reservations), *arguments)
+
+
+def rules_of(settle: SpooledSettle) -> object:
+    """Return what those have in common that can be settled together: of which rules they hold something, and their currency.
+
+    One so large that sums might not be exact has nothing in common with others.
+    """
+    found: list[object] = [settle.currency]
+    most = max(settle.cost, settle.tokens)
+    for hold in settle.holds:
+        found += (hold.kind, hold.key, hold.window_ms, hold.slot, hold.currency)
+        most = max(most, hold.amount)
+    return tuple(found) if most < MOST_EACH else settle.request_id

@@ -16,11 +16,19 @@ import msgspec
 import structlog
 
 from gateway_site.infra.telemetry import usage_spooled
-from gateway_site.infra.valkey import HotValkey, Reply, ScriptFailed, StoreUnavailable
+from gateway_site.infra.valkey import HotValkey, Reply, ScriptFailed, StoreUnavailable, is_forgotten
 from tenants.limits.charges import Hold
 from tenants.limits.journal import Journal
 from tenants.limits.money import from_nanos
-from tenants.limits.scripts import LATE, SETTLE, SETTLED, settle_command
+from tenants.limits.scripts import (
+    LATE,
+    SETTLE,
+    SETTLE_TOGETHER,
+    SETTLED,
+    rules_of,
+    settle_command,
+    settle_together_command,
+)
 from tenants.limits.spool import Spool, SpooledSettle
 from tenants.limits.spool import read as read_spool
 from tenants.usage_event import UsageEvent, decode, encode
@@ -104,8 +112,49 @@ class Settles:
         if not self._late:
             return
         late, self._late = self._late, []
-        for number, settle in enumerate(late, 1):
-            self.submit(settle, has_more=has_more or number < len(late))
+        if len(late) == 1:
+            self.submit(late[0], has_more=has_more)
+        else:
+            groups: dict[object, list[SpooledSettle]] = {}
+            for settle in late:
+                groups.setdefault(rules_of(settle), []).append(settle)
+            for number, group in enumerate(groups.values(), 1):
+                self._submit_together(group, has_more=has_more or number < len(groups))
+        self._clear_journal()
+
+    def _submit_together(self, settles: list[SpooledSettle], *, has_more: bool) -> None:
+        """Send some of the same rules, which cost no hard budget more than they hold."""
+        if len(settles) == 1:
+            self.submit(settles[0], has_more=has_more)
+            return
+        keys, *arguments = settle_together_command(settles)
+        try:
+            reply = self._valkey.call(
+                b"EVALSHA", SETTLE_TOGETHER.digest, len(keys), *keys, *arguments, has_more=has_more
+            )
+        except StoreUnavailable as error:
+            for settle in settles:
+                self.keep(settle, error)
+            return
+        self._unacknowledged += len(settles)
+        reply.add_done_callback(partial(self._acknowledged_together, settles))
+
+    def _acknowledged_together(self, settles: list[SpooledSettle], reply: asyncio.Future[Reply]) -> None:
+        error = None if reply.cancelled() else reply.exception()
+        if isinstance(error, ScriptFailed) and is_forgotten(error):
+            with suppress(StoreUnavailable):
+                self._valkey.call(b"SCRIPT", b"LOAD", SETTLE_TOGETHER.source).add_done_callback(_forget_outcome)
+            for settle in settles:
+                self.submit(settle)
+        elif reply.cancelled() or error is not None:
+            for settle in settles:
+                self.keep(settle.doubted(), error)
+        else:
+            others = reply.result()  # were not held any more
+            for number in others:
+                self.submit(settles[number])
+            self._remember_unwritten(*[settle for number, settle in enumerate(settles) if number not in others])
+        self._unacknowledged -= len(settles)
         self._clear_journal()
 
     def _clear_journal(self) -> None:
@@ -216,11 +265,11 @@ class Settles:
         self._doubtful.extend(settle.doubted() for sent_at, settle in self._unwritten if sent_at >= oldest)
         self._unwritten.clear()
 
-    def _remember_unwritten(self, settle: SpooledSettle) -> None:
-        now = monotonic()
-        self._unwritten.append((now, settle))
-        while self._unwritten[0][0] < now - UNWRITTEN_SECONDS:
-            self._unwritten.popleft()
+    def _remember_unwritten(self, *settles: SpooledSettle) -> None:
+        now, unwritten = monotonic(), self._unwritten
+        unwritten.extend([(now, settle) for settle in settles])
+        while unwritten and unwritten[0][0] < now - UNWRITTEN_SECONDS:
+            unwritten.popleft()
 
     def release(self, request_id: str, holds: tuple[Hold, ...]) -> None:
         """Give back what a caller that has gone may have been given: in the same connection, this comes second."""

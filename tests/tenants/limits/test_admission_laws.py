@@ -35,6 +35,7 @@ from tenants.limits.scripts import (
     RESERVE,
     SCRIPTS,
     SETTLE,
+    SETTLE_TOGETHER,
     SWEEP,
     USAGE_STREAM,
     Asked,
@@ -86,7 +87,7 @@ KEYS_OF_ALICE, KEY_OF_CHARLIE = (1, 2), 3
 OFTEN = ("reserve",) * 6 + ("settle",) * 4 + ("pass",) * 2
 SELDOM = ("cancel", "renew", "expire", "lose", "sweep", "limit", "increase", "reset", "forget_scripts")
 AHEAD = ("spare", "spare", "adopt", "give_back")
-TOGETHER = ("crowd",) * 3
+TOGETHER = ("crowd",) * 3 + ("settle_crowd",) * 3
 EVENTS = st.lists(
     st.tuples(st.sampled_from(OFTEN + SELDOM + AHEAD + TOGETHER), *[st.integers(0, 59)] * 3), min_size=20, max_size=80
 )
@@ -351,6 +352,39 @@ class Game:
         self.model.settle(made, cost, code, tokens)
         await self.admission.settle(made.reservation, event, tokens=tokens)
         await self.admission.settles.replay()  # where the scripts were forgotten
+
+    async def do_settle_crowd(self, which: int, amount: int, step: int) -> None:
+        """Let some leave together that cost no more than they hold: what comes of it is what each alone would have done.
+
+        Among them, now and then, one that was settled before, and behind them one that was swept.
+        """
+        knows = all(await self.valkey.call("SCRIPT", "EXISTS", SETTLE.digest, SETTLE_TOGETHER.digest))
+        crowd = self._picks("active", which, 2 + which % 4)
+        crowd[amount % 3 : 0] = self._picks("settled", which, step % 4 == 1)
+        crowd += self._picks("swept", which, knows and step % 3 == 1)  # else it is settled in its turn
+        late, currency = [], "USD" if step % 7 else "EUR"
+        for number, made in enumerate(crowd):
+            assert made.reservation is not None
+            hard = [held.amount for held in made.held if held.rule.is_hard and held.rule.currency == currency]
+            cost, tokens = min([(amount + number) % 13 * self.model.unit, *hard]), (amount + number) % 40
+            event = msgspec.structs.replace(
+                _event(made.request_id),
+                cost=from_nanos(cost),
+                currency=currency,
+                budgets=made.reservation.counters(currency) if cost else [],
+            )
+            self.model.settle(made, cost, currency, tokens)
+            late.append(self.admission._end(made.reservation, event, cost, tokens))
+        self.admission.settles._late = late
+        self.admission.settles.send_late()
+        while not self.admission.settles.is_idle:
+            await asyncio.sleep(0)
+        await self.admission.settles.replay()  # where the scripts were forgotten
+
+    def _picks(self, state: str, which: int, most: int) -> list[Made]:
+        found = [made for made in self.model.made if made.state == state and made.reservation is not None]
+        start = which % len(found) if found else 0
+        return [*found[start:], *found[:start]][:most]
 
     async def do_renew(self, which: int, *_: int) -> None:
         made = self._pick(which)
