@@ -4,8 +4,9 @@ A rule becomes a `Charge`. What a request holds of it until it is settled is a `
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from math import inf
 
 import msgspec
 
@@ -54,20 +55,20 @@ def _counter(key: str, slot: int) -> str:
 class Slots:
     """The slots of a period that count at a moment; looked up once a period, not once a request."""
 
-    __slots__ = ("_days", "_ends", "_period", "_zone", "kept", "oldest", "start")
+    __slots__ = ("_days", "_period", "_zone", "ends", "kept", "oldest", "start")
 
     def __init__(self, period: str, zone: str, days: int) -> None:
         self._period, self._zone, self._days = period, zone, days
-        self._ends = 0.0
         self.start = 1  # of the slot that is charged
+        self.ends = 0.0  # it
         self.oldest = 0  # that counts
         self.kept = 0  # that is not forgotten yet: requests may be under way that settle on it
 
     def at(self, now: float) -> "Slots":
         """Look at a moment, in seconds since 1970."""
-        if not self.start <= now < self._ends:
+        if not self.start <= now < self.ends:
             self.start = self.oldest = slot_start(self._period, now, self._zone)
-            self._ends = slot_end(self._period, now, self._zone)
+            self.ends = slot_end(self._period, now, self._zone)
             if self._days:
                 self.oldest = first_slot(self._days, now, self._zone)
             self.kept = slot_start(self._period, self.oldest - 1, self._zone) if self.oldest else 0
@@ -88,11 +89,22 @@ class Charge:
     kind: str  # of KINDS, or b
     key: str
     fixed: tuple[Argument, ...]
-    hold: Hold | None = None  # where it is the same for every request
     slots: Slots | None = None  # of a budget
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Terms:
+    """What requests have to pass, as it is from one moment to another: until a period ends, or the increase of a budget."""
+
+    since: float = -inf  # seconds since 1970
+    until: float = inf
+    arguments: list[Argument] = field(default_factory=list)  # of a request that needs nothing
+    needs: list[tuple[int, Hold]] = field(
+        default_factory=list
+    )  # where among them it says what it needs, and what it holds
+
+
+@dataclass(slots=True, eq=False)
 class Charges:
     """All that a key's requests have to pass."""
 
@@ -103,6 +115,7 @@ class Charges:
     budget_keys: tuple[str, ...]
     hard_currencies: frozenset[str]  # of hard budgets
     amounts: tuple[int, ...]  # where in the arguments of a reservation stands what several requests need together
+    terms: Terms = field(default_factory=lambda: Terms(until=-inf))  # that were used last
 
 
 def compile_charges(principal: Principal, *, alias: str | None, end_user: str) -> Charges:
@@ -143,7 +156,7 @@ def _charge(rule: Rule | BudgetRule, end_user: str) -> Charge:
         return Charge(rule, "b", key, (life,), slots=slots_of(rule.period, rule.timezone, rule.rolling_days))
     kind, key = KINDS[rule.kind], f"{LIMIT_PREFIX}{rule.id}{owner}"
     if kind == "c":
-        return Charge(rule, kind, key, (kind, rule.amount), hold=Hold(kind, key))
+        return Charge(rule, kind, key, (kind, rule.amount))
     if kind == "t":
         return Charge(rule, kind, key, (kind, rule.amount, rule.window_ms))
     return Charge(rule, kind, key, (kind, rule.amount, rule.window_ms, rule.burst))
@@ -156,35 +169,45 @@ def prepare(
 
     `tokens` is the estimate, `money` the most that the request can cost in nanos by currency, `now` when it came (seconds).
     """
-    arguments: list[Argument] = []
+    terms = charges.terms
+    if not terms.since <= now < terms.until:
+        terms = charges.terms = _terms(charges.charges, now)
+    arguments = terms.arguments.copy()
     holds: list[Hold] = []
-    for charge in charges.charges:
-        kind = charge.kind
-        if kind == "r":
-            arguments += charge.fixed
-        elif kind == "c":
-            arguments += charge.fixed
-            holds.append(charge.hold)  # type: ignore[arg-type]
-        elif kind == "t":
-            arguments += (*charge.fixed, tokens)
-            holds.append(Hold(kind, charge.key, tokens, charge.rule.window_ms))  # type: ignore[union-attr]
-        else:
-            hold, slots = _hold(charge, money, now)
-            holds.append(hold)
-            arguments += (
-                *("b", hold.limit, hold.amount, 1 if hold.is_hard else 0),
-                *(slots.start, slots.oldest, slots.kept, *charge.fixed),
-            )
+    for place, hold in terms.needs:
+        kind = hold.kind
+        if kind == "t":
+            arguments[place] = tokens
+            hold = Hold(kind, hold.key, tokens, hold.window_ms)
+        elif kind == "b":
+            amount = arguments[place] = money.get(hold.currency, 0)
+            hold = Hold(kind, hold.key, amount, 0, hold.slot, hold.limit, hold.is_hard, hold.currency, hold.oldest)
+        holds.append(hold)
     return arguments, tuple(holds)
 
 
-def _hold(charge: Charge, money: Mapping[str, int], now: float) -> tuple[Hold, Slots]:
-    rule, slots = charge.rule, charge.slots
-    assert isinstance(rule, BudgetRule)
-    assert slots is not None
-    slots.at(now)
-    amount, limit = money.get(rule.currency, 0), rule.limit(now)
-    return Hold("b", charge.key, amount, 0, slots.start, limit, rule.is_hard, rule.currency, slots.oldest), slots
+def _terms(charges: Sequence[Charge], now: float) -> Terms:
+    terms = Terms()
+    for charge in charges:
+        rule, slots, place = charge.rule, charge.slots, len(terms.arguments) + AMOUNT_AT.get(charge.kind, 0)
+        if isinstance(rule, BudgetRule):
+            assert slots is not None
+            slots.at(now)
+            limit, moments = rule.limit(now), (slots.start, slots.ends, rule.increase_until)
+            hold = Hold("b", charge.key, 0, 0, slots.start, limit, rule.is_hard, rule.currency, slots.oldest)
+            terms.needs.append((place, hold))
+            terms.arguments += ("b", limit, 0, 1 if rule.is_hard else 0)
+            terms.arguments += (slots.start, slots.oldest, slots.kept, *charge.fixed)
+            terms.since = max(terms.since, *(moment for moment in moments if moment <= now))
+            terms.until = min(terms.until, *(moment for moment in moments if moment > now))
+        elif charge.kind == "t":
+            terms.needs.append((place, Hold("t", charge.key, 0, rule.window_ms)))
+            terms.arguments += (*charge.fixed, 0)
+        else:
+            if charge.kind == "c":
+                terms.needs.append((place, Hold("c", charge.key)))
+            terms.arguments += charge.fixed
+    return terms
 
 
 def is_enough(held: Sequence[Hold], wanted: Sequence[Hold]) -> bool:

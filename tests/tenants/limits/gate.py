@@ -127,8 +127,15 @@ async def gate_at(
 
 
 def budget(amount: int = 1_000, **facts: Any) -> BudgetRule:
-    facts = {"id": 4, "scope": "tenant", "scope_name": "alice", "currency": "USD", "period": "total", **facts}
-    return BudgetRule(amount=amount, timezone="UTC", **facts)
+    facts = {
+        "id": 4,
+        "scope": "tenant",
+        "scope_name": "alice",
+        "currency": "USD",
+        "period": "total",
+        "timezone": "UTC",
+    } | facts
+    return BudgetRule(amount=amount, **facts)
 
 
 def payer(*budgets: BudgetRule, rules: tuple[Rule, ...] = (), **facts: Any) -> Principal:
