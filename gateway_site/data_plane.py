@@ -21,7 +21,7 @@ from django.urls.resolvers import get_resolver
 from gateway_site.infra.logging import AccessLog
 from gateway_site.serving.answer_headers import identity_headers, stream_headers
 from gateway_site.serving.departure import Departure
-from gateway_site.serving.one_write import writer_of
+from gateway_site.serving.one_write import cycle_of, writer_of
 from gateway_site.serving.patience import Patience
 from providers.registry import DIALECTS
 from routing.exchange import Exchange
@@ -127,7 +127,7 @@ class DataPlaneHandler:
             exchange.principal = await self.runtime.authenticator.authenticate(headers)
         body = b""
         if scope["method"] in {"POST", "PUT", "PATCH"}:
-            body = await read_body(scope, receive, limit=self.max_body_bytes, timeout=self.body_timeout)
+            body = await read_body(exchange.headers, receive, limit=self.max_body_bytes, timeout=self.body_timeout)
             if exchange.principal is not None and exchange.principal.keeps_bodies:
                 exchange.kept = Kept(body, scope["headers"])
         request = DataPlaneRequest(scope, body, exchange, self.runtime)
@@ -189,7 +189,11 @@ async def send_whole(response: HttpResponseBase, exchange: Exchange, send: Send)
     content: bytes = response.content  # type: ignore[attr-defined]
     if exchange.kept is not None:
         exchange.kept.add(content)
-    headers = [*pairs, *identity_headers(exchange), (b"content-length", b"%d" % len(content))]
+    headers = [*pairs, *identity_headers(exchange)]
+    cycle = cycle_of(send)
+    if cycle is not None and cycle.answer_now(response.status_code, headers, content):
+        return
+    headers.append((b"content-length", b"%d" % len(content)))
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else content})
 

@@ -80,6 +80,7 @@ class Exchange:
         "first_token_at",
         "frames",
         "generating",
+        "headers",
         "is_booked",
         "is_client_gone",
         "is_logged",
@@ -114,7 +115,8 @@ class Exchange:
         self.request_id = make_request_id()
         self.correlation_id = self.request_id
         self.spoken = _dialect_of_path(path)  # the dialect that path and headers tell; "" = neither does
-        self._read_headers(headers)
+        self.headers = dict(headers)  # the caller's; of several of one name the last
+        self._read_headers()
         self.started = monotonic()
         self.started_at = time()
         self.status = 0
@@ -167,13 +169,11 @@ class Exchange:
                 self.outbound.request.let_go()
             self.outbound = self.plan = None
 
-    def _read_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def _read_headers(self) -> None:
         """Take the caller's own id, if it is one that can be logged and sent back; X-Correlation-ID comes first."""
-        found = b""
-        for name, value in headers:
-            if name == b"x-correlation-id" or (name == b"x-request-id" and not found):
-                found = value
-            elif not self.spoken and name in TELLING_HEADERS:
-                self.spoken = TELLING_HEADERS[name]
-        if _CORRELATION.match(found):
+        headers = self.headers
+        found = headers.get(b"x-correlation-id") or headers.get(b"x-request-id")
+        if found is not None and _CORRELATION.match(found):
             self.correlation_id = found.decode()
+        if not self.spoken:
+            self.spoken = next((dialect for name, dialect in TELLING_HEADERS.items() if name in headers), "")

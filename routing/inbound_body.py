@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from tenants.errors import BodyTimeout, BodyTooLarge, InvalidRequest, UnsupportedMediaType
@@ -18,30 +18,30 @@ class ClientGone(Exception):
     """The client closed its connection before its request was whole."""
 
 
-async def read_body(scope: dict[str, Any], receive: Receive, *, limit: int, timeout: float) -> bytes:
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, *, limit: int, timeout: float) -> bytes:
     """Return the whole body; raises BodyTooLarge before reading it all, BodyTimeout, UnsupportedMediaType, ClientGone."""
-    length = encoding = media_type = None
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            length = value
-        elif name == b"content-encoding":
-            encoding = value.strip().lower()
-        elif name == b"content-type":
-            media_type = value
+    length = headers.get(b"content-length")
     if length is not None and length.isdigit() and int(length) > limit:
         raise _too_large(limit)
-    check_media_type(media_type)
-    body = await _read(receive, limit) if _is_there(receive) else await _read_in_time(receive, limit, timeout)
-    if encoding in {None, b"", b"identity"}:
+    check_media_type(headers.get(b"content-type"))
+    body = _taken(receive, limit)
+    if body is None:
+        body = await _read_in_time(receive, limit, timeout)
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding in {b"", b"identity"}:
         return body
     if len(body) < LARGE_BYTES:
         return decode_body(body, encoding, limit)
     return await asyncio.to_thread(decode_body, body, encoding, limit)  # other requests go on meanwhile
 
 
-def _is_there(receive: Receive) -> bool:
-    """Whether uvicorn's cycle has all of the body already, as it has of most: then nobody waits, and no timer is needed."""
-    return not getattr(getattr(receive, "__self__", None), "more_body", True)
+def _taken(receive: Receive, limit: int) -> bytes | None:
+    """Return the body if our server has all of it already, as it has of most: then nobody waits, and no timer is needed."""
+    take = getattr(getattr(receive, "__self__", None), "take_body", None)
+    body: bytes | None = take() if take is not None else None
+    if body is not None and len(body) > limit:
+        raise _too_large(limit)
+    return body
 
 
 async def _read_in_time(receive: Receive, limit: int, timeout: float) -> bytes:

@@ -65,7 +65,7 @@ async def read_and_plan(
     asked, route = read_and_route(request, operation, model)
     principal, pinned = request.principal, ""
     wishes = read_wishes(
-        request.header_pairs, with_headers=route.has_conditions, caller=caller_of(asked.inbound.facts, principal)
+        asked.exchange.headers, with_headers=route.has_conditions, caller=caller_of(asked.inbound.facts, principal)
     )
     asked.exchange.wants_trace = wishes.trace and principal.may_trace
     asked.priority = effective_priority(principal.priority, wishes.priority)
@@ -139,11 +139,12 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
     facts = dialect.read_facts(members, operation)
     if model:
         facts = structs.replace(facts, model=check_name(model, "model"))
-    for name, value in request.header_pairs:
-        if name == SESSION_HEADER and not facts.session:
-            facts = structs.replace(facts, session=clean_name(value.decode("latin-1")))
-        elif name == END_USER_HEADER:
-            facts = structs.replace(facts, end_user=clean_name(value.decode("latin-1")) or facts.end_user)
+    headers = request.exchange.headers
+    if SESSION_HEADER in headers and not facts.session:
+        facts = structs.replace(facts, session=clean_name(headers[SESSION_HEADER].decode("latin-1")))
+    if END_USER_HEADER in headers:
+        end_user = clean_name(headers[END_USER_HEADER].decode("latin-1"))
+        facts = structs.replace(facts, end_user=end_user or facts.end_user)
     return Inbound(
         operation=operation,
         members=members,

@@ -21,6 +21,7 @@ PREFIX = b"x-tollgate-"
 REGION, TAG, TIMEOUT, TRACE, PRIORITY = (
     PREFIX + name for name in (b"region", b"tag", b"timeout", b"trace", b"priority")
 )
+WISHES = frozenset({REGION, TAG, TIMEOUT, TRACE, PRIORITY})
 MAX_TIMEOUT_SECONDS = 86_400.0
 
 
@@ -40,21 +41,22 @@ class Wishes:
 NO_WISHES = Wishes()
 
 
-def read_wishes(headers: Sequence[tuple[bytes, bytes]], *, with_headers: bool, caller: str) -> Wishes:
+def read_wishes(headers: Mapping[bytes, bytes], *, with_headers: bool, caller: str) -> Wishes:
     """Read a request's own headers; raises InvalidRequest naming the one that is wrong.
 
     `with_headers`: a route's conditions may look at any of them, and at the caller.
     """
-    own = {name: value for name, value in headers if name.startswith(PREFIX)}
-    if not own and not with_headers:
+    if not with_headers and WISHES.isdisjoint(headers):
         return NO_WISHES
     return Wishes(
-        region=own.get(REGION, b"").decode("latin-1").strip(),
-        tags=frozenset(tag.strip() for tag in own.get(TAG, b"").decode("latin-1").split(",") if tag.strip()),
-        timeout=_seconds(own[TIMEOUT]) if TIMEOUT in own else None,
-        trace=own.get(TRACE) == b"1",
-        priority=own.get(PRIORITY),
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers} if with_headers else None,
+        region=headers.get(REGION, b"").decode("latin-1").strip(),
+        tags=frozenset(tag.strip() for tag in headers.get(TAG, b"").decode("latin-1").split(",") if tag.strip()),
+        timeout=_seconds(headers[TIMEOUT]) if TIMEOUT in headers else None,
+        trace=headers.get(TRACE) == b"1",
+        priority=headers.get(PRIORITY),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+        if with_headers
+        else None,
         caller=caller,
     )
 

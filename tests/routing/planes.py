@@ -249,7 +249,7 @@ class Plane:
         """Return the answer; its headers are `pairs`."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         scope: dict[str, Any] = {"method": "POST", "path": "/v1/x", "headers": [*headers], "query_string": b""}
-        self.exchange = Exchange("POST", "/v1/x", ())
+        self.exchange = Exchange("POST", "/v1/x", headers)
         self.exchange.principal = self.principal
         request = DataPlaneRequest(scope, content, self.exchange, self.runtime)  # type: ignore[arg-type]
         answer = count if operation.name == "count_tokens" else serve

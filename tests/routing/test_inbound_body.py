@@ -29,8 +29,8 @@ class Client:
 
 
 def read(client: Client, limit: int = 10, timeout: float = 5, **headers: str) -> Coroutine[Any, Any, bytes]:
-    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return read_body({"headers": pairs}, client.receive, limit=limit, timeout=timeout)
+    sent = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return read_body(sent, client.receive, limit=limit, timeout=timeout)
 
 
 @pytest.mark.parametrize("pieces", [[b""], [b"{}"], [b"12345", b"67890"], [b"", b"1", b"", b"2", b""]])
@@ -75,7 +75,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for():
         await asyncio.Event().wait()
 
     with pytest.raises(BodyTimeout, match=r"within 0\.01 s"):
-        await read_body({"headers": []}, receive, limit=10, timeout=0.01)
+        await read_body({}, receive, limit=10, timeout=0.01)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_other_media_types_are_refused(value: bytes):
         check_media_type(value)
     client = Client(b"{}")
     with pytest.raises(UnsupportedMediaType):
-        await read_body({"headers": [(b"content-type", value)]}, client.receive, limit=10, timeout=1)
+        await read_body({b"content-type": value}, client.receive, limit=10, timeout=1)
     assert client.asked == 0
 
 

@@ -1,4 +1,4 @@
-"""Pieces of an answer that are written at once, and when they are not."""
+"""What is written at once, of answers and pieces of them, and when it is not; and bodies that need not be waited for."""
 
 import asyncio
 from typing import Any
@@ -22,6 +22,9 @@ class Wire(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.is_closed
+
+    def pause_reading(self) -> None:
+        pass
 
     def resume_reading(self) -> None:
         pass
@@ -98,3 +101,103 @@ async def test_servers_that_are_not_ours_write_nothing_at_once():
         pass
 
     assert writer_of(send) is None
+
+
+# --- Answers that are whole ----------------------------------------------------------------------------------
+
+HEADERS = [(b"content-type", b"application/json"), (b"x-request-id", b"r-1")]
+
+
+def framed(*headers: tuple[bytes, bytes], status: int = 200, content: bytes) -> dict[str, Any]:
+    length = (b"content-length", b"%d" % len(content))
+    return {"type": "http.response.start", "status": status, "headers": [*headers, length]}
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+@pytest.mark.parametrize("content", [b"", b"{}", b"x" * 100_000])
+async def test_a_whole_answer_is_what_its_messages_would_have_been(wire: Wire, status: int, content: bytes):
+    long, ended, short = make_cycle(wire), [], make_cycle(wire)
+    short.default_headers = long.default_headers = [(b"date", b"today")]
+    short.on_response = lambda: ended.append("short")
+    await long.send(framed(*HEADERS, status=status, content=content))
+    await long.send(body(content, more=False))
+    assert short.answer_now(status, HEADERS, content) is True
+    assert wire.writes[1:] == wire.writes[:1]
+    assert ended == ["short"]
+    assert await short.receive() == {"type": "http.disconnect"}
+    with pytest.raises(RuntimeError, match="not what comes next"):
+        await short.send(START)
+
+
+def slow(cycle: OneWriteCycle) -> None:
+    cycle.flow.pause_writing()
+
+
+def gone(cycle: OneWriteCycle) -> None:
+    cycle.disconnected = True
+
+
+def begun_before(cycle: OneWriteCycle) -> None:
+    cycle.response_started = True
+
+
+def last_of_its_connection(cycle: OneWriteCycle) -> None:
+    cycle.keep_alive = False
+
+
+def asks_for_the_head(cycle: OneWriteCycle) -> None:
+    cycle.scope["method"] = "HEAD"
+
+
+@pytest.mark.parametrize("is_so", [slow, gone, begun_before, last_of_its_connection, asks_for_the_head])
+def test_others_are_left_to_send(wire: Wire, is_so: Any):
+    answer = make_cycle(wire)
+    is_so(answer)
+    assert answer.answer_now(200, HEADERS, b"{}") is False
+    assert wire.writes == []
+    assert not answer.response_complete
+
+
+@pytest.mark.parametrize("header", [b"connection", b"Connection", b"content-length", b"transfer-encoding"])
+def test_so_are_those_that_say_themselves_how_they_end(wire: Wire, header: bytes):
+    assert make_cycle(wire).answer_now(413, [*HEADERS, (header, b"close")], b"{}") is False
+    assert wire.writes == []
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_so_are_those_without_a_body(wire: Wire, status: int):
+    assert make_cycle(wire).answer_now(status, HEADERS, b"") is False
+
+
+def test_a_header_of_a_whole_answer_cannot_smuggle_in_another(wire: Wire):
+    with pytest.raises(RuntimeError, match="control character"):
+        make_cycle(wire).answer_now(200, [(b"x-odd", b"a\r\nx-evil: 1")], b"{}")
+    assert wire.writes == []
+
+
+# --- Bodies that are there -----------------------------------------------------------------------------------
+
+
+async def test_a_body_that_is_there_is_taken_once(wire: Wire):
+    request = make_cycle(wire, body=b'{"a": 1}')
+    assert request.take_body() == b'{"a": 1}'
+    coming = asyncio.ensure_future(request.receive())  # who waits for more hears when the client leaves
+    await asyncio.sleep(0.01)
+    assert not coming.done()
+    request.leave()
+    assert await coming == {"type": "http.disconnect"}
+
+
+def test_reading_goes_on_when_it_is_taken(wire: Wire):
+    request = make_cycle(wire, body=b"{}")
+    request.flow.pause_reading()
+    request.take_body()
+    assert not request.flow.read_paused
+
+
+@pytest.mark.parametrize("name", ["more_body", "disconnected", "response_complete", "waiting_for_100_continue"])
+def test_one_that_is_not_there_has_to_be_waited_for(wire: Wire, name: str):
+    request = make_cycle(wire, body=b"{}")
+    setattr(request, name, True)
+    assert request.take_body() is None
+    assert request.body == b"{}"

@@ -10,8 +10,8 @@ FACTS = Facts(model="m", size=10, needs=frozenset({"tools", "images"}))
 
 
 def wishes(*headers: tuple[str, str], with_headers: bool = True, caller: str = "u") -> Wishes:
-    pairs = [(name.encode(), value.encode()) for name, value in headers]
-    return read_wishes(pairs, with_headers=with_headers, caller=caller)
+    sent = {name.encode(): value.encode() for name, value in headers}
+    return read_wishes(sent, with_headers=with_headers, caller=caller)
 
 
 def test_most_requests_wish_for_nothing():
