@@ -32,6 +32,7 @@ RETRY_HEADERS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"}
 OWN_PARAMETERS = frozenset({"key", "alt", "fields", "access_token", "oauth_token", "callback"})
 MAX_LOSSES, MAX_PATH = 20, 100
 _PLAIN = re.compile(r"[^A-Za-z0-9_.:\[\]@$/-]")
+CONTENT_TYPE = b"content-type"
 USER_AGENT = ("User-Agent", "tollgate")
 JSON = ("Content-Type", "application/json")
 ACCEPT = {True: ("Accept", "text/event-stream"), False: ("Accept", "application/json")}
@@ -93,14 +94,15 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
 
     `content_type` says what the answer has become where that is not what the upstream sent.
     """
-    headers, kept = list(fixed), []
-    for pair in [pair for pair in upstream.headers if pair[0] not in _stopped]:
-        name, value = pair
-        if name == b"content-type":
-            headers.append((name, content_type or (value if _is_clean(value) else b"application/json")))
-        elif _passes(name):
-            kept.append(pair)
-    if kept and fixed and fixed[0][0].startswith(LIMIT_PREFIX):  # ours come first, and are the caller's
+    headers, sent = list(fixed), dict(upstream.headers).get(CONTENT_TYPE)
+    if sent is not None:
+        headers.append((CONTENT_TYPE, content_type or (sent if _is_clean(sent) else b"application/json")))
+    kept = [pair for pair in upstream.headers if pair[0] not in _stopped]
+    if not kept:
+        return headers
+    if not _passing.issuperset(dict(kept)):
+        kept = [pair for pair in kept if _passes(pair[0])]
+    if fixed and fixed[0][0].startswith(LIMIT_PREFIX):  # ours come first, and are the caller's
         ours = {name for name, _ in fixed}  # the upstream's are our account's
         kept = [pair for pair in kept if pair[0] not in ours]
     if not _is_clean(b"".join([value for _, value in kept])):
@@ -108,15 +110,18 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
     return headers + kept
 
 
-_stopped: set[bytes] = set()  # names of upstreams' headers that do not go on, as far as some came
-MOST_NAMES = 2000  # upstreams could make up names for ever
+# Names of upstreams' headers, as far as some came: they come with every answer.
+_passing: set[bytes] = set()
+_stopped: set[bytes] = {CONTENT_TYPE}  # it goes on by another way
+MOST_NAMES = 2000  # of each: upstreams could make up names for ever
 
 
 def _passes(name: bytes) -> bool:
-    """Whether an upstream's header goes on; names of those that do not are remembered: they come with every answer."""
-    passes = name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS
-    if not passes and len(_stopped) < MOST_NAMES:
-        _stopped.add(name)
+    """Whether an upstream's header goes on."""
+    passes = name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS and name not in _stopped
+    names = _passing if passes else _stopped
+    if len(names) < MOST_NAMES:
+        names.add(name)
     return passes
 
 

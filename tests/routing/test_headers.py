@@ -10,7 +10,9 @@ from providers.dialects.openai_chat import OPENAI_CHAT
 from providers.dialects.openai_chat.wire import CHAT
 from providers.registry import DIALECTS
 from providers.wire.splice import read_members
+from routing import headers as headers_module
 from routing.headers import (
+    ACCOUNT_HEADERS,
     answer_headers,
     forwardable,
     losses_header,
@@ -130,6 +132,26 @@ def test_an_answer_comes_with_ours_and_the_open_ones():
 def test_an_open_header_that_no_answer_may_hold_is_left_out(value: bytes):
     upstream = SimpleNamespace(headers=((b"openai-odd", value), (b"openai-fine", b"1")))
     assert answer_headers(upstream, ()) == [(b"openai-fine", b"1")]
+
+
+def test_what_an_upstream_says_twice_goes_on_twice():
+    upstream = SimpleNamespace(headers=((b"openai-a", b"1"), (b"x-b", b"2"), (b"openai-a", b"3")))
+    for _ in range(2):  # the second time its names are known
+        assert answer_headers(upstream, ()) == [(b"openai-a", b"1"), (b"openai-a", b"3")]
+
+
+@pytest.mark.parametrize("most", [0, 2, 100])
+def test_names_that_are_not_remembered_are_judged_all_the_same(monkeypatch: pytest.MonkeyPatch, most: int):
+    names = [b"%b-%d" % (prefix, number) for number in range(10) for prefix in (b"openai", b"x", b"anthropic")]
+    names += ACCOUNT_HEADERS
+    monkeypatch.setattr(headers_module, "_passing", passing := set())
+    monkeypatch.setattr(headers_module, "_stopped", stopped := {b"content-type"})
+    monkeypatch.setattr(headers_module, "MOST_NAMES", most)
+    upstream = SimpleNamespace(headers=[(name, b"1") for name in names])
+    for _ in range(2):
+        assert {name for name, _ in answer_headers(upstream, ())} == {name for name in names[:30] if name[:1] in b"oa"}
+    assert len(passing) == min(most, 20)
+    assert len(stopped) == max(1, min(most, 1 + 10 + len(ACCOUNT_HEADERS)))
 
 
 def test_an_answer_that_has_become_another_says_what_it_is():
