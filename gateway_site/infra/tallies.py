@@ -5,7 +5,7 @@ times a request. What a killed worker had not written yet is missing from the me
 """
 
 import asyncio
-from bisect import bisect_left
+from bisect import bisect_right
 from contextlib import suppress
 from typing import Protocol
 
@@ -83,27 +83,30 @@ class Timing:
     def __init__(self, metric: Histogram) -> None:
         self._handles = _Handles(metric)
         self._bounds = tuple(metric._upper_bounds)
-        self._added: dict[tuple[str, ...], list[float]] = {}  # a count for each bucket, then the sum
+        self._added: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, seconds: float, *labels: str) -> None:
         """Count one duration."""
         if not self._added:
             _touch(self)
-        counts = self._added.get(labels)
-        if counts is None:
-            counts = self._added[labels] = [0.0] * (len(self._bounds) + 1)
-        counts[bisect_left(self._bounds, seconds)] += 1
-        counts[-1] += seconds
+        durations = self._added.get(labels)
+        if durations is None:
+            durations = self._added[labels] = []
+        durations.append(seconds)
 
     def write(self) -> None:
         """Hand over what was counted; the client offers no way to observe many at once."""
         added, self._added = self._added, {}
-        for labels, (*counts, total) in added.items():
+        for labels, durations in added.items():
             handle = self._handles.get(labels)
-            handle._sum.inc(total)
-            for bucket, count in zip(handle._buckets, counts, strict=True):
-                if count:
-                    bucket.inc(count)
+            handle._sum.inc(sum(durations))
+            durations.sort()
+            begin = 0
+            for bucket, bound in zip(handle._buckets, self._bounds, strict=True):
+                end = bisect_right(durations, bound)
+                if end > begin:
+                    bucket.inc(end - begin)
+                begin = end
 
 
 class Level:
