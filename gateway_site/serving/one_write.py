@@ -95,7 +95,7 @@ class OneWriteCycle(RequestResponseCycle):
         """Return the status line and the headers, with those that say how the body is framed."""
         pairs = [*self.default_headers, *headers]
         says_close = False
-        for name, value in pairs:
+        for name, value in () if FRAMING.isdisjoint(dict(pairs)) else pairs:
             if name in FRAMING:
                 self._note_framing(name.lower(), value)
                 says_close = says_close or (not self.keep_alive and name.lower() == b"connection")

@@ -153,7 +153,8 @@ class Settles:
             others = reply.result()  # were not held any more
             for number in others:
                 self.submit(settles[number])
-            self._remember_unwritten(*[settle for number, settle in enumerate(settles) if number not in others])
+            settled = [settle for number, settle in enumerate(settles) if number not in others] if others else settles
+            self._remember_unwritten(*settled)
         self._unacknowledged -= len(settles)
         self._clear_journal()
 
