@@ -93,7 +93,7 @@ def settle_together_command(settles: Sequence[SpooledSettle]) -> tuple[Any, ...]
                 arguments.append(settle.tokens - hold.amount)
     keys = [hold.key for hold in holds]
     reservations = [RESERVATION_PREFIX + settle.request_id for settle in settles]
-    return ((USAGE_STREAM, RESERVATIONS, *keys, *reservations), *arguments)
+    return ((USAGE_STREAM, RESERVATIONS, COUNTED, *keys, *reservations), *arguments)
 
 
 def rules_of(settle: SpooledSettle) -> object:

@@ -1,10 +1,12 @@
 -- End the reservations of several requests of the same rules in one step: give back what they hold, charge what they used, and
--- append their events, once only. What comes of it is what settle.lua would do for one after the other.
+-- append their events, once only. What comes of it is what settle.lua would do for one after the other, but where a soft
+-- budget's counter is full: then nothing more is counted of any of them.
 --
--- Only for what settle.lua would not look at twice: each has an event that replaces none, costs no hard budget more than it
--- holds, and was not settled before as far as its worker knows. Those that are not held any more are left to settle.lua.
+-- Only for those that have an event that replaces none, cost no hard budget more than they hold, and were not settled before
+-- as far as their worker knows. Those that were swept, or settled all the same, are left to settle.lua.
 --
--- KEYS    the usage stream, the index of reservations, then one per charge, then the reservation of each request
+-- KEYS    the usage stream, the index of reservations, the mark that budgets are counted, then one per charge, then the
+--         reservation of each request
 -- ARGV    how many requests, how long to remember that they are settled in ms, then per charge its kind and
 --           c                       requests at once
 --           t  window in ms         tokens in a time
@@ -13,7 +15,7 @@
 --           t  how many more tokens it used than were reserved
 --           b  what it holds
 --         amounts are so small that Lua's numbers tell their sums exactly
--- Returns which of the requests, counted from 0, were not held any more: nothing was done for them
+-- Returns which of the requests, counted from 0, were swept or settled before: nothing was done for them
 
 local call = redis.call
 local SLOTS = 20
@@ -21,46 +23,50 @@ local ARITY = {c = 1, t = 2, b = 3} -- of a charge, its kind included
 local WIDTH = {c = 0, t = 1, b = 1} -- of what each request says of a charge
 
 local count = tonumber(ARGV[1])
-local CHARGES = #KEYS - 2 - count
+local CHARGES = #KEYS - 3 - count
 local first, width = 3, 4
 for _ = 1, CHARGES do
   local kind = ARGV[first]
   first, width = first + ARITY[kind], width + WIDTH[kind]
 end
 
-local held, ids, others = {}, {}, {} -- held: where in ARGV each that still is begins
+local settled, held, ids, others = {}, {}, {}, {} -- settled, held: where in ARGV each that is begins
 for request = 0, count - 1 do
-  local key = KEYS[2 + CHARGES + 1 + request]
+  local key, from = KEYS[3 + CHARGES + 1 + request], first + request * width
   local before = call('GET', key)
-  if before and before ~= 'settled' and before ~= 'swept' then
-    call('SET', key, 'settled', 'PX', ARGV[2])
-    held[#held + 1] = first + request * width
-    ids[#ids + 1] = ARGV[first + request * width]
-  else
+  if before == 'settled' or before == 'swept' then
     others[#others + 1] = request
+  else
+    call('SET', key, 'settled', 'PX', ARGV[2])
+    settled[#settled + 1] = from
+    ids[#ids + 1] = ARGV[from]
+    if before then -- else it was forgotten with all else: it holds nothing, and is charged if budgets are counted
+      held[#held + 1] = from
+    end
   end
 end
-if #held == 0 then
+if #settled == 0 then
   return others
 end
 call('ZREM', KEYS[2], unpack(ids))
+local charged = call('EXISTS', KEYS[3]) == 1 and settled or held
 
--- Return the sum of what those that are held say at a place.
-local function sum(place)
+-- Return the sum of what some say at a place.
+local function sum(some, place)
   local total = 0
-  for _, at in ipairs(held) do
-    total = total + tonumber(ARGV[at + place])
+  for _, from in ipairs(some) do
+    total = total + tonumber(ARGV[from + place])
   end
   return total
 end
 
 local at, place = 3, 4 -- of the charge, and of what each request says of it
 for charge = 1, CHARGES do
-  local key, kind = KEYS[2 + charge], ARGV[at]
+  local key, kind = KEYS[3 + charge], ARGV[at]
   if kind == 'c' then
     call('ZREM', key, unpack(ids))
   elseif kind == 'b' then
-    local amount, cost = sum(place), ARGV[at + 2] == '1' and sum(3) or 0
+    local amount, cost = sum(held, place), ARGV[at + 2] == '1' and sum(charged, 3) or 0
     if amount ~= 0 then
       call('HINCRBY', key, 'held', string.format('%d', -amount))
     end
@@ -69,7 +75,7 @@ for charge = 1, CHARGES do
     end
   else
     local length, changes = tonumber(ARGV[at + 1]) / SLOTS, {}
-    for _, from in ipairs(held) do
+    for _, from in ipairs(settled) do
       local slot = string.format('%d', math.floor(tonumber(ARGV[from + 2]) / length))
       changes[slot] = (changes[slot] or 0) + tonumber(ARGV[from + place])
     end
@@ -82,7 +88,7 @@ for charge = 1, CHARGES do
   end
   at, place = at + ARITY[kind], place + WIDTH[kind]
 end
-for _, from in ipairs(held) do
+for _, from in ipairs(settled) do
   call('XADD', KEYS[1], '*', 'event', ARGV[from + 1])
 end
 return others

@@ -150,7 +150,7 @@ class Settles:
             for settle in settles:
                 self.keep(settle.doubted(), error)
         else:
-            others = reply.result()  # were not held any more
+            others = reply.result()  # were swept, or settled before
             for number in others:
                 self.submit(settles[number])
             settled = [settle for number, settle in enumerate(settles) if number not in others] if others else settles
