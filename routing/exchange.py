@@ -115,7 +115,9 @@ class Exchange:
         self.request_id = make_request_id()
         self.correlation_id = self.request_id
         self.spoken = _dialect_of_path(path)  # the dialect that path and headers tell; "" = neither does
-        self.headers = dict(headers)  # the caller's; of several of one name the last
+        self.headers = dict(
+            headers
+        )  # the caller's, of several of one name the last: not for whom they name, or who calls
         self._read_headers()
         self.started = monotonic()
         self.started_at = time()
@@ -176,4 +178,4 @@ class Exchange:
         if found is not None and _CORRELATION.match(found):
             self.correlation_id = found.decode()
         if not self.spoken:
-            self.spoken = next((dialect for name, dialect in TELLING_HEADERS.items() if name in headers), "")
+            self.spoken = next((TELLING_HEADERS[name] for name in headers if name in TELLING_HEADERS), "")

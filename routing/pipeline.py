@@ -17,7 +17,7 @@ from providers.wire.splice import MalformedJson, read_members
 from routing.account import Account
 from routing.call import Call, Response
 from routing.continuation import Continuation, out_of_reach
-from routing.headers import forwardable
+from routing.headers import HeaderPairs, forwardable
 from routing.hold import most_money
 from routing.outbound import ClientRequest
 from routing.policy.conditions import NO_WISHES, Wishes, read_wishes
@@ -139,12 +139,10 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
     facts = dialect.read_facts(members, operation)
     if model:
         facts = structs.replace(facts, model=check_name(model, "model"))
-    headers = request.exchange.headers
-    if SESSION_HEADER in headers and not facts.session:
-        facts = structs.replace(facts, session=clean_name(headers[SESSION_HEADER].decode("latin-1")))
-    if END_USER_HEADER in headers:
-        end_user = clean_name(headers[END_USER_HEADER].decode("latin-1"))
-        facts = structs.replace(facts, end_user=end_user or facts.end_user)
+    if SESSION_HEADER in request.exchange.headers and not facts.session:
+        facts = structs.replace(facts, session=next(iter(names_in(request.header_pairs, SESSION_HEADER)), ""))
+    if END_USER_HEADER in request.exchange.headers:
+        facts = structs.replace(facts, end_user=end_user_in(request.header_pairs) or facts.end_user)
     return Inbound(
         operation=operation,
         members=members,
@@ -152,6 +150,16 @@ def read_inbound(request: DataPlaneRequest, dialect: Dialect, operation: Operati
         headers=forwardable(request.header_pairs),
         query=request.scope.get("query_string", b""),
     )
+
+
+def end_user_in(headers: HeaderPairs) -> str:
+    """Return whom the header names, by the last that can be used: one that cannot must not undo one before it."""
+    return next(reversed(names_in(headers, END_USER_HEADER)), "")
+
+
+def names_in(headers: HeaderPairs, wanted: bytes) -> list[str]:
+    """Return the values of a header that can be stored and logged."""
+    return [named for name, value in headers if name == wanted and (named := clean_name(value.decode("latin-1")))]
 
 
 def plan_for(

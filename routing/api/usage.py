@@ -10,8 +10,7 @@ from ninja import Router
 
 from gateway_site.infra.threads import QueryUnanswered, run_query
 from gateway_site.infra.valkey import ScriptFailed, StoreUnavailable
-from providers.dialects.fields import clean_name
-from routing.pipeline import END_USER_HEADER
+from routing.pipeline import end_user_in
 from routing.request import DataPlaneRequest
 from routing.response import WholeResponse
 from tenants.errors import Unavailable
@@ -30,8 +29,7 @@ JSON = ((b"content-type", b"application/json"),)
 async def show_usage(request: DataPlaneRequest) -> WholeResponse:
     """Say what the key has used today and this month, and how much is left; `X-User-ID` adds that end user's limits."""
     principal, now = request.principal, time()
-    names = (value for name, value in request.header_pairs if name == END_USER_HEADER)
-    end_user = clean_name(next(names, b"").decode("latin-1"))
+    end_user = end_user_in(request.header_pairs)
     try:
         used = await run_query(_used, principal.key_id)
         standings = await request.runtime.admission.standings(principal, end_user=end_user, now=now)

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway_site.data_plane import send_whole
 from gateway_site.serving.one_write import OneWriteCycle, writer_of
+from routing.exchange import Exchange
+from routing.response import WholeResponse
 from tests.gateway_site.serving.cycles import make_cycle
 
 
@@ -175,12 +178,31 @@ def test_a_header_of_a_whole_answer_cannot_smuggle_in_another(wire: Wire):
     assert wire.writes == []
 
 
+class Untold(OneWriteCycle):
+    """An answer that needs no messages."""
+
+    async def send(self, message: Any) -> None:
+        raise AssertionError("it was told by messages")
+
+
+async def test_the_gateways_whole_answers_are_written_so(wire: Wire):
+    cycle = make_cycle(wire)
+    cycle.__class__ = Untold
+    exchange = Exchange("POST", "/v1/x", ())
+    await send_whole(WholeResponse(200, HEADERS[:1], b"{}"), exchange, cycle.send)
+    (written,) = wire.writes
+    assert written.endswith(b"\r\ncontent-length: 2\r\n\r\n{}")
+    assert exchange.request_id.encode() in written
+    assert exchange.status == 200
+
+
 # --- Bodies that are there -----------------------------------------------------------------------------------
 
 
 async def test_a_body_that_is_there_is_taken_once(wire: Wire):
     request = make_cycle(wire, body=b'{"a": 1}')
     assert request.take_body() == b'{"a": 1}'
+    assert request.body == b""
     coming = asyncio.ensure_future(request.receive())  # who waits for more hears when the client leaves
     await asyncio.sleep(0.01)
     assert not coming.done()

@@ -14,6 +14,13 @@ def wishes(*headers: tuple[str, str], with_headers: bool = True, caller: str = "
     return read_wishes(sent, with_headers=with_headers, caller=caller)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("region", "eu"), ("tag", "a"), ("timeout", "5"), ("trace", "1"), ("priority", "high")]
+)
+def test_each_wish_is_heeded_by_itself(name: str, value: str):
+    assert wishes((f"x-tollgate-{name}", value), with_headers=False) != NO_WISHES
+
+
 def test_most_requests_wish_for_nothing():
     assert wishes(("content-type", "application/json"), with_headers=False) is NO_WISHES
 
