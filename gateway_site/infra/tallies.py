@@ -9,7 +9,10 @@ from bisect import bisect_right
 from contextlib import suppress
 from typing import Protocol
 
+import structlog
 from prometheus_client import Counter, Gauge, Histogram
+
+log = structlog.get_logger("tollgate.metrics")
 
 FLUSH_SECONDS = 0.25
 MAX_HANDLES = 10_000  # labels come from configuration, but a cache without a bound is a leak
@@ -26,9 +29,12 @@ _dirty: list[Tally] = []
 
 
 def flush() -> None:
-    """Write all that was counted."""
+    """Write all that was counted; what cannot be written (a full disk) is missing from the metrics."""
     while _dirty:
-        _dirty.pop().write()
+        try:
+            _dirty.pop().write()
+        except Exception:
+            log.exception("metrics_not_written")
 
 
 def _touch(tally: Tally) -> None:

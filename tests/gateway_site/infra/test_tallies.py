@@ -1,6 +1,7 @@
 """What is counted arrives in the metrics, once, and soon."""
 
 import asyncio
+import errno
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -28,7 +29,7 @@ def test_counts_are_handed_over_by_label_and_once(registry):
 
 
 def test_timings_fall_into_the_same_buckets_as_when_they_are_observed_one_by_one(registry):
-    durations = [0.0, 0.05, 0.1, 0.100001, 0.7, 1.0, 99.0]
+    durations = [0.7, 0.0, 99.0, 0.05, 0.1, -1.0, 1.0, 0.100001]
     tallied = Histogram("tallied", "…", ["path"], buckets=(0.1, 1), registry=registry)
     observed = Histogram("observed", "…", ["path"], buckets=(0.1, 1), registry=registry)
     timing = Timing(tallied)
@@ -42,6 +43,23 @@ def test_timings_fall_into_the_same_buckets_as_when_they_are_observed_one_by_one
             "observed_bucket", labels
         )
     assert registry.get_sample_value("tallied_sum", {"path": "/"}) == pytest.approx(sum(durations))
+
+
+def test_one_that_cannot_be_written_is_not_in_the_way_of_others(registry, monkeypatch):
+    full, fine = (Count(Counter(name, "…", registry=registry)) for name in ("full", "fine"))
+    fine.add()
+    full.add()
+
+    def fails(labels: tuple[str, ...]) -> Counter:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(full._handles, "get", fails)
+    tallies.flush()
+    assert registry.get_sample_value("fine_total") == 1
+    monkeypatch.undo()
+    full.add()
+    tallies.flush()
+    assert registry.get_sample_value("full_total") == 1  # what could not be written is missing
 
 
 def test_a_metric_without_labels_is_counted_too(registry):
