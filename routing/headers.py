@@ -112,13 +112,13 @@ def answer_headers(upstream: Upstream, fixed: HeaderPairs, content_type: bytes |
 
 # Names of upstreams' headers, as far as some came: they come with every answer.
 _passing: set[bytes] = set()
-_stopped: set[bytes] = {CONTENT_TYPE}  # it goes on by another way
+_stopped: set[bytes] = set()
 MOST_NAMES = 2000  # of each: upstreams could make up names for ever
 
 
 def _passes(name: bytes) -> bool:
     """Whether an upstream's header goes on."""
-    passes = name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS and name not in _stopped
+    passes = name.startswith(OPEN_PREFIXES) and name not in ACCOUNT_HEADERS
     names = _passing if passes else _stopped
     if len(names) < MOST_NAMES:
         names.add(name)

@@ -60,7 +60,7 @@ class Slots:
     def __init__(self, period: str, zone: str, days: int) -> None:
         self._period, self._zone, self._days = period, zone, days
         self.start = 1  # of the slot that is charged
-        self.ends = 0.0  # it
+        self.ends = 0.0  # that slot
         self.oldest = 0  # that counts
         self.kept = 0  # that is not forgotten yet: requests may be under way that settle on it
 
@@ -98,10 +98,9 @@ class Terms:
 
     since: float = -inf  # seconds since 1970
     until: float = inf
-    arguments: list[Argument] = field(default_factory=list)  # of a request that needs nothing
-    needs: list[tuple[int, Hold]] = field(
-        default_factory=list
-    )  # where among them it says what it needs, and what it holds
+    # Of a request that needs nothing; then what each holds, and where among these it says how much.
+    arguments: list[Argument] = field(default_factory=list)
+    needs: list[tuple[int, Hold]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -189,23 +188,23 @@ def prepare(
 def _terms(charges: Sequence[Charge], now: float) -> Terms:
     terms = Terms()
     for charge in charges:
-        rule, slots, place = charge.rule, charge.slots, len(terms.arguments) + AMOUNT_AT.get(charge.kind, 0)
+        rule, slots, begin = charge.rule, charge.slots, len(terms.arguments)
         if isinstance(rule, BudgetRule):
             assert slots is not None
             slots.at(now)
             limit, moments = rule.limit(now), (slots.start, slots.ends, rule.increase_until)
             hold = Hold("b", charge.key, 0, 0, slots.start, limit, rule.is_hard, rule.currency, slots.oldest)
-            terms.needs.append((place, hold))
+            terms.needs.append((begin + AMOUNT_AT["b"], hold))
             terms.arguments += ("b", limit, 0, 1 if rule.is_hard else 0)
             terms.arguments += (slots.start, slots.oldest, slots.kept, *charge.fixed)
             terms.since = max(terms.since, *(moment for moment in moments if moment <= now))
             terms.until = min(terms.until, *(moment for moment in moments if moment > now))
         elif charge.kind == "t":
-            terms.needs.append((place, Hold("t", charge.key, 0, rule.window_ms)))
+            terms.needs.append((begin + AMOUNT_AT["t"], Hold("t", charge.key, 0, rule.window_ms)))
             terms.arguments += (*charge.fixed, 0)
         else:
             if charge.kind == "c":
-                terms.needs.append((place, Hold("c", charge.key)))
+                terms.needs.append((begin, Hold("c", charge.key)))
             terms.arguments += charge.fixed
     return terms
 

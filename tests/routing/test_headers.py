@@ -134,6 +134,14 @@ def test_an_open_header_that_no_answer_may_hold_is_left_out(value: bytes):
     assert answer_headers(upstream, ()) == [(b"openai-fine", b"1")]
 
 
+def test_a_callers_own_limits_stand_in_the_place_of_ours_at_the_upstream():
+    ours = ((b"anthropic-ratelimit-requests-remaining", b"3"), (b"x-tollgate-route", b"r"))
+    upstream = SimpleNamespace(headers=(*ANSWER.headers, (b"anthropic-ratelimit-input-tokens-limit", b"9")))
+    found = answer_headers(upstream, ours)
+    assert [value for name, value in found if name == b"anthropic-ratelimit-requests-remaining"] == [b"3"]
+    assert (b"anthropic-ratelimit-input-tokens-limit", b"9") in found
+
+
 def test_what_an_upstream_says_twice_goes_on_twice():
     upstream = SimpleNamespace(headers=((b"openai-a", b"1"), (b"x-b", b"2"), (b"openai-a", b"3")))
     for _ in range(2):  # the second time its names are known

@@ -63,7 +63,9 @@ def test_it_lasts_to_the_moment_when_something_changes(rule: BudgetRule, moment:
 def test_what_requests_need_is_their_own():
     kept = charges_of(*RULES, *BUDGETS)
     first = prepare(kept, tokens=40, money=MONEY, now=START)
+    said = list(first[0])
     second = prepare(kept, tokens=2, money={"USD": 1}, now=START)
+    assert first[0] == said != second[0]
     assert [hold.amount for hold in first[1]] == [40, 0, 700, 700, 50, 700]
     assert [hold.amount for hold in second[1]] == [2, 0, 1, 1, 0, 1]
     assert first == prepare(kept, tokens=40, money=MONEY, now=START)
