@@ -115,9 +115,8 @@ class Exchange:
         self.request_id = make_request_id()
         self.correlation_id = self.request_id
         self.spoken = _dialect_of_path(path)  # the dialect that path and headers tell; "" = neither does
-        self.headers = dict(
-            headers
-        )  # the caller's, of several of one name the last: not for whom they name, or who calls
+        # The caller's; of several of one name the last, which is nothing to tell by who calls, or for whom.
+        self.headers = dict(headers)
         self._read_headers()
         self.started = monotonic()
         self.started_at = time()

@@ -197,8 +197,8 @@ def _terms(charges: Sequence[Charge], now: float) -> Terms:
             terms.needs.append((begin + AMOUNT_AT["b"], hold))
             terms.arguments += ("b", limit, 0, 1 if rule.is_hard else 0)
             terms.arguments += (slots.start, slots.oldest, slots.kept, *charge.fixed)
-            terms.since = max(terms.since, *(moment for moment in moments if moment <= now))
-            terms.until = min(terms.until, *(moment for moment in moments if moment > now))
+            terms.since = max([terms.since, *(moment for moment in moments if moment <= now)])
+            terms.until = min([terms.until, *(moment for moment in moments if moment > now)])
         elif charge.kind == "t":
             terms.needs.append((begin + AMOUNT_AT["t"], Hold("t", charge.key, 0, rule.window_ms)))
             terms.arguments += (*charge.fixed, 0)
