@@ -343,14 +343,8 @@ class Game:
             return
         amount, code = amount % 16, "USD" if currency % 7 else "EUR"
         cost, tokens = amount * self.model.unit, amount * 3
-        event = msgspec.structs.replace(
-            _event(made.request_id),
-            cost=from_nanos(cost),
-            currency=code,
-            budgets=made.reservation.counters(code) if cost else [],
-        )
         self.model.settle(made, cost, code, tokens)
-        await self.admission.settle(made.reservation, event, tokens=tokens)
+        await self.admission.settle(made.reservation, _cost_of(made, cost, code), tokens=tokens)
         await self.admission.settles.replay()  # where the scripts were forgotten
 
     async def do_settle_crowd(self, which: int, amount: int, step: int) -> None:
@@ -367,14 +361,8 @@ class Game:
             assert made.reservation is not None
             hard = [held.amount for held in made.held if held.rule.is_hard and held.rule.currency == currency]
             cost, tokens = min([(amount + number) % 13 * self.model.unit, *hard]), (amount + number) % 40
-            event = msgspec.structs.replace(
-                _event(made.request_id),
-                cost=from_nanos(cost),
-                currency=currency,
-                budgets=made.reservation.counters(currency) if cost else [],
-            )
             self.model.settle(made, cost, currency, tokens)
-            late.append(self.admission._end(made.reservation, event, cost, tokens))
+            late.append(self.admission._end(made.reservation, _cost_of(made, cost, currency), cost, tokens))
         self.admission.settles._late = late
         self.admission.settles.send_late()
         while not self.admission.settles.is_idle:
@@ -543,6 +531,12 @@ class Game:
         )
         wanted = self.model.wanted(key_id, end_user, amount)
         return Order(request, key_id, wanted, self.model.refusal(key_id, wanted, tokens))
+
+
+def _cost_of(made: Made, cost: int, currency: str) -> UsageEvent:
+    assert made.reservation is not None
+    budgets = made.reservation.counters(currency) if cost else []
+    return msgspec.structs.replace(_event(made.request_id), cost=from_nanos(cost), currency=currency, budgets=budgets)
 
 
 def _event(request_id: str) -> UsageEvent:
