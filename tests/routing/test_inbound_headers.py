@@ -55,6 +55,11 @@ def test_the_first_session_that_can_be_used_counts(values: list[bytes], named: s
     assert facts(*[(SESSION, value) for value in values]).session == named
 
 
+def test_a_session_that_the_body_names_counts_before_it():
+    body = b'{"model": "m", "messages": [], "prompt_cache_key": "mine"}'
+    assert facts((SESSION, b"one"), body=body).session == "mine"
+
+
 # --- What it is called, and which dialect it speaks -----------------------------------------------------------
 
 

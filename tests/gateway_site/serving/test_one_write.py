@@ -132,6 +132,14 @@ async def test_a_whole_answer_is_what_its_messages_would_have_been(wire: Wire, s
         await short.send(START)
 
 
+async def test_a_body_that_was_refused_unread_is_not_asked_for_any_more(wire: Wire):
+    refused = make_cycle(wire)
+    refused.waiting_for_100_continue = True
+    assert refused.answer_now(401, HEADERS, b"{}") is True
+    assert await refused.receive() == {"type": "http.disconnect"}
+    assert len(wire.writes) == 1  # no "100 Continue" behind it
+
+
 def slow(cycle: OneWriteCycle) -> None:
     cycle.flow.pause_writing()
 
