@@ -74,7 +74,7 @@ def settle_command(settle: SpooledSettle, *, remembered_ms: int = SETTLED_MS) ->
 
 
 def settle_together_command(settles: Sequence[SpooledSettle]) -> tuple[Any, ...]:
-    """The same for several of the same rules (`rules_of`)."""
+    """The same for several of the same rules (`by_rules`)."""
     holds, currency = settles[0].holds, settles[0].currency
     arguments: list[Argument] = [len(settles), SETTLED_MS]
     for hold in holds:
@@ -96,7 +96,17 @@ def settle_together_command(settles: Sequence[SpooledSettle]) -> tuple[Any, ...]
     return ((USAGE_STREAM, RESERVATIONS, COUNTED, *keys, *reservations), *arguments)
 
 
-def rules_of(settle: SpooledSettle) -> object:
+def by_rules(settles: list[SpooledSettle]) -> list[list[SpooledSettle]]:
+    """Return them in groups that can be settled together."""
+    if len(settles) == 1:  # as most leave
+        return [settles]
+    groups: dict[object, list[SpooledSettle]] = {}
+    for settle in settles:
+        groups.setdefault(_rules_of(settle), []).append(settle)
+    return list(groups.values())
+
+
+def _rules_of(settle: SpooledSettle) -> object:
     """Return what those have in common that can be settled together: of which rules they hold something, and their currency.
 
     One so large that sums might not be exact has nothing in common with others.

@@ -25,7 +25,7 @@ from tenants.limits.scripts import (
     SETTLE,
     SETTLE_TOGETHER,
     SETTLED,
-    rules_of,
+    by_rules,
     settle_command,
     settle_together_command,
 )
@@ -112,14 +112,9 @@ class Settles:
         if not self._late:
             return
         late, self._late = self._late, []
-        if len(late) == 1:
-            self.submit(late[0], has_more=has_more)
-        else:
-            groups: dict[object, list[SpooledSettle]] = {}
-            for settle in late:
-                groups.setdefault(rules_of(settle), []).append(settle)
-            for number, group in enumerate(groups.values(), 1):
-                self._submit_together(group, has_more=has_more or number < len(groups))
+        groups = by_rules(late)
+        for number, group in enumerate(groups, 1):
+            self._submit_together(group, has_more=has_more or number < len(groups))
         self._clear_journal()
 
     def _submit_together(self, settles: list[SpooledSettle], *, has_more: bool) -> None:

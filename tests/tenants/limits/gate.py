@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway_site.infra.valkey import HotValkey
+from gateway_site.infra.valkey import HotValkey, Script
 from tenants.errors import RateLimited
 from tenants.limits.admission import Admission, Request, Reservation
 from tenants.limits.journal import Journal
@@ -108,6 +108,24 @@ class Gate:
     async def leases(self, rule: Rule) -> list[bytes]:
         held: Any = await self.valkey.call("ZRANGE", lease_key(rule), 0, -1)
         return held
+
+
+def noted_scripts(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, *together: Script, alone: Script | None = None
+) -> list[int]:
+    """Return for how many requests each of these scripts is called from now on; `alone` always is for one."""
+    found: list[int] = []
+    call, digests = gate.valkey.call, {script.digest for script in together}
+
+    def noted(*command: Any, **settings: Any) -> Any:
+        if command[1:] and command[1] in digests:
+            found.append(command[3 + command[2]])
+        elif alone is not None and command[1:2] == (alone.digest,):
+            found.append(1)
+        return call(*command, **settings)
+
+    monkeypatch.setattr(gate.valkey, "call", noted)
+    return found
 
 
 def lease_key(rule: Rule) -> str:

@@ -22,6 +22,7 @@ from tests.tenants.limits.gate import (
     charge,
     counted,
     lease_key,
+    noted_scripts,
     payer,
     rate,
     sweep,
@@ -39,16 +40,7 @@ RULES = (
 @pytest.fixture
 def scripts(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests each reserve.lua was for."""
-    found: list[int] = []
-    call = gate.valkey.call
-
-    def noted(*command: Any, **settings: Any) -> Any:
-        if command[1:2] == (RESERVE.digest,):
-            found.append(command[3 + command[2]])
-        return call(*command, **settings)
-
-    monkeypatch.setattr(gate.valkey, "call", noted)
-    return found
+    return noted_scripts(gate, monkeypatch, RESERVE)
 
 
 async def ask(gate: Gate, *asking: Any) -> list[Any]:

@@ -23,6 +23,7 @@ from tests.tenants.limits.gate import (
     caller,
     counted,
     event_of,
+    noted_scripts,
     payer,
     rate,
     sweep,
@@ -51,18 +52,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def scripts(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests each settling script was for."""
-    found: list[int] = []
-    call = gate.valkey.call
-
-    def noted(*command: Any, **settings: Any) -> Any:
-        if command[1:2] == (SETTLE.digest,):
-            found.append(1)
-        elif command[1:2] == (SETTLE_TOGETHER.digest,):
-            found.append(command[3 + command[2]])
-        return call(*command, **settings)
-
-    monkeypatch.setattr(gate.valkey, "call", noted)
-    return found
+    return noted_scripts(gate, monkeypatch, SETTLE_TOGETHER, alone=SETTLE)
 
 
 def alice(**facts: Any) -> Principal:
